@@ -1,0 +1,1 @@
+"""Instruments as data: one module a domain, from which everything else is made."""

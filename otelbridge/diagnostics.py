@@ -1,0 +1,40 @@
+"""What the package says about trouble at run time: one log line a cause, never an exception.
+
+Recording calls sit in an application's hot paths. A mistake there (a wrong type, an unknown
+attribute) must neither raise nor flood the log, so each distinct cause is reported once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+logger = logging.getLogger("otelbridge")
+
+# Causes are built from metric names and keys. A caller that invents names without end must not grow
+# this set without end either; beyond the cap the report itself is the one that is dropped.
+_MAX_CAUSES = 1000
+
+_reported: set[tuple[str, ...]] = set()
+_lock = threading.Lock()
+
+
+def warn_once(cause: tuple[str, ...], message: str, *args: object) -> None:
+    """Log a warning the first time a cause is seen.
+
+    Args:
+        cause: What makes this trouble distinct, for instance the metric name and the kind of mistake.
+        message: A ``logging`` format string that names the cause, the value and the cure.
+        *args: The arguments of ``message``.
+    """
+    with _lock:
+        if cause in _reported or len(_reported) >= _MAX_CAUSES:
+            return
+        _reported.add(cause)
+    logger.warning(message, *args)
+
+
+def forget_warnings() -> None:
+    """Let every cause be reported again, as a new `init()` and tests want it."""
+    with _lock:
+        _reported.clear()

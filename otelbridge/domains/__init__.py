@@ -1,0 +1,1 @@
+"""What applications call: one module a domain, built on the catalogue, over the OpenTelemetry API."""

@@ -1,0 +1,318 @@
+"""How domains record: catalogue metrics turned into instruments that accept anything and keep what is right.
+
+Domain functions are called from application code in production, so nothing here raises: a value of the
+wrong type or an unknown attribute is left out and reported once. Recorders hold instruments of the
+switch, so they can be made at import time, before `init()`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import TYPE_CHECKING, cast
+
+from opentelemetry.metrics import Observation
+
+from otelbridge.catalogue.model import Domain, Kind, Metric
+from otelbridge.diagnostics import warn_once
+from otelbridge.metrics.switch import switch
+from otelbridge.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from opentelemetry.metrics import CallbackOptions
+
+    from otelbridge.metrics.switch import SwitchMeter
+
+    AttributeValue = str | bool | int | float
+    Attributes = Mapping[str, AttributeValue | None]
+    Reading = float | Iterable[tuple[float, Attributes]]
+    Source = Callable[[], Reading]
+    Read = Callable[[CallbackOptions], Iterable[Observation]]
+
+OTHER = "_OTHER"
+"""What a value outside a closed set is recorded as, as the semantic conventions do it."""
+
+
+def checked_amount(metric: Metric, amount: object) -> float | None:
+    """Return an amount that the metric can take, or None after reporting why it cannot.
+
+    Args:
+        metric: The metric that is recorded.
+        amount: What the caller gave.
+
+    Returns:
+        The amount as an exact int or float; None for anything that is not a finite real number, and
+        for a negative one where the metric only counts up.
+    """
+    if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+        warn_once(
+            (metric.name, "type"),
+            "%s takes a number, not %r of type %s; the measurement is left out.",
+            metric.name,
+            amount,
+            type(amount).__name__,
+        )
+        return None
+    if not math.isfinite(amount):
+        warn_once((metric.name, "finite"), "%s takes a finite number, not %r; it is left out.", metric.name, amount)
+        return None
+    if amount < 0 and metric.kind in (Kind.COUNTER, Kind.HISTOGRAM, Kind.OBSERVABLE_COUNTER):
+        warn_once(
+            (metric.name, "negative"),
+            "%s cannot take the negative amount %r; it is left out. Record the reverse as its own event.",
+            metric.name,
+            amount,
+        )
+        return None
+    return amount
+
+
+def checked_attributes(metric: Metric, attributes: Attributes | None) -> dict[str, AttributeValue]:
+    """Keep the attributes that the metric declares, with values of a right type.
+
+    Args:
+        metric: The metric that is recorded.
+        attributes: What the caller gave; a value of None means absent.
+
+    Returns:
+        A new dictionary. Unknown keys and wrong types are left out and reported once; a value outside
+        a closed set becomes `OTHER`.
+    """
+    kept: dict[str, AttributeValue] = {}
+    if attributes is None:
+        return kept
+    try:
+        items = list(attributes.items())
+    except Exception:
+        warn_once(
+            (metric.name, "attributes"),
+            "%s takes attributes as a mapping, not %s; they are left out.",
+            metric.name,
+            type(attributes).__name__,
+        )
+        return kept
+    declared = {attribute.key: attribute for attribute in metric.attributes}
+    for key, value in items:
+        if value is None:
+            continue
+        attribute = declared.get(key)
+        if attribute is None:
+            warn_once(
+                (metric.name, "key", str(key)[:100]),
+                "%s has no attribute %r; it is left out. Known: %s.",
+                metric.name,
+                key,
+                ", ".join(declared) or "none",
+            )
+        elif not isinstance(cast("object", value), (str, bool, int, float)):
+            warn_once(
+                (metric.name, "value", attribute.key),
+                "The attribute %s of %s takes a string, number or boolean, not %s; it is left out.",
+                attribute.key,
+                metric.name,
+                type(value).__name__,
+            )
+        elif attribute.closed and value not in attribute.values:
+            warn_once(
+                (metric.name, "closed", attribute.key),
+                "%r is no value of %s; it is recorded as %s. Known: %s.",
+                value,
+                attribute.key,
+                OTHER,
+                ", ".join(attribute.values),
+            )
+            kept[attribute.key] = OTHER
+        else:
+            kept[attribute.key] = value
+    return kept
+
+
+class Recorder:
+    """Records one synchronous metric of the catalogue.
+
+    Args:
+        meter: The switch's meter of the domain.
+        metric: The metric, of a synchronous kind.
+    """
+
+    __slots__ = ("_meter", "_write", "metric")
+
+    def __init__(self, meter: SwitchMeter, metric: Metric) -> None:
+        self.metric = metric
+        self._meter = meter
+        self._write: Callable[[float, Mapping[str, AttributeValue]], None] = _WRITERS[metric.kind](meter, metric)
+
+    def record(self, amount: float, attributes: Attributes | None = None) -> None:
+        """Record one measurement. Never raises.
+
+        Args:
+            amount: The measurement, in the unit of the metric.
+            attributes: Attributes the metric declares; None values mean absent.
+        """
+        if not self._meter.active:
+            return
+        value = checked_amount(self.metric, amount)
+        if value is not None:
+            self._write(value, checked_attributes(self.metric, attributes))
+
+
+class Registration:
+    """A source that is being observed; close it to stop.
+
+    Args:
+        close: What removes the source.
+    """
+
+    __slots__ = ("_close",)
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        self._close = close
+
+    def close(self) -> None:
+        """Stop observing. Closing twice is harmless."""
+        self._close()
+
+
+class Observed:
+    """Feeds one observable metric of the catalogue from any number of sources.
+
+    Args:
+        meter: The switch's meter of the domain.
+        metric: The metric, of an observable kind.
+    """
+
+    def __init__(self, meter: SwitchMeter, metric: Metric) -> None:
+        self.metric = metric
+        self._sources: dict[object, tuple[Source, Attributes]] = {}
+        self._lock = threading.Lock()
+        _OBSERVERS[metric.kind](meter, metric, self._read)
+
+    def observe(self, key: object, source: Source, attributes: Attributes | None = None) -> Registration:
+        """Add a source, replacing one of the same key.
+
+        Args:
+            key: Identity of the source, for instance the name of a queue.
+            source: Called at each collection, without arguments. Returns a number, or pairs of a number
+                and the attributes that tell it apart. What it raises is reported once and its values
+                are absent from that collection.
+            attributes: Attributes of everything the source returns.
+
+        Returns:
+            A handle whose `close()` removes the source.
+        """
+        entry = (source, dict(attributes or {}))
+        with self._lock:
+            self._sources[key] = entry
+
+        def close() -> None:
+            with self._lock:
+                if self._sources.get(key) is entry:
+                    del self._sources[key]
+
+        return Registration(close)
+
+    def _read(self, _options: CallbackOptions) -> Iterable[Observation]:
+        with self._lock:
+            sources = list(self._sources.items())
+        observations: list[Observation] = []
+        for key, (source, attributes) in sources:
+            try:
+                for amount, own in _pairs(source()):
+                    value = checked_amount(self.metric, amount)
+                    if value is not None:
+                        merged = checked_attributes(self.metric, {**attributes, **own})
+                        observations.append(Observation(value, merged))
+            except Exception as error:  # one broken source must not cost the others
+                warn_once(
+                    (self.metric.name, "source", str(key)[:100]),
+                    "Reading %s of %r raised %r; its values are absent until it works again.",
+                    self.metric.name,
+                    key,
+                    error,
+                )
+        return observations
+
+
+def _pairs(reading: Reading) -> Iterable[tuple[float, Attributes]]:
+    if isinstance(reading, (int, float)):
+        none: Attributes = {}
+        return [(reading, none)]
+    return reading
+
+
+class DomainMeter:
+    """Makes the recorders of one domain.
+
+    Args:
+        domain: The domain, as the catalogue declares it.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        self._meter = switch.get_meter(domain.meter, __version__)
+
+    @property
+    def active(self) -> bool:
+        """Whether measurements of this domain go anywhere. False before `init()`."""
+        return self._meter.active
+
+    def recorder(self, metric: Metric) -> Recorder:
+        """Make the recorder of a synchronous metric."""
+        return Recorder(self._meter, metric)
+
+    def observed(self, metric: Metric) -> Observed:
+        """Make the feed of an observable metric."""
+        return Observed(self._meter, metric)
+
+
+def _counter(meter: SwitchMeter, metric: Metric) -> Callable[[float, Mapping[str, AttributeValue]], None]:
+    return meter.create_counter(metric.name, metric.unit, metric.brief).add
+
+
+def _up_down_counter(meter: SwitchMeter, metric: Metric) -> Callable[[float, Mapping[str, AttributeValue]], None]:
+    return meter.create_up_down_counter(metric.name, metric.unit, metric.brief).add
+
+
+def _gauge(meter: SwitchMeter, metric: Metric) -> Callable[[float, Mapping[str, AttributeValue]], None]:
+    return meter.create_gauge(metric.name, metric.unit, metric.brief).set
+
+
+def _histogram(meter: SwitchMeter, metric: Metric) -> Callable[[float, Mapping[str, AttributeValue]], None]:
+    bounds = metric.buckets.boundaries if metric.buckets else None
+    return meter.create_histogram(
+        metric.name, metric.unit, metric.brief, explicit_bucket_boundaries_advisory=bounds
+    ).record
+
+
+_WRITERS = {
+    Kind.COUNTER: _counter,
+    Kind.UP_DOWN_COUNTER: _up_down_counter,
+    Kind.GAUGE: _gauge,
+    Kind.HISTOGRAM: _histogram,
+}
+
+
+def _observable_counter(
+    meter: SwitchMeter, metric: Metric, read: Callable[[CallbackOptions], Iterable[Observation]]
+) -> object:
+    return meter.create_observable_counter(metric.name, [read], metric.unit, metric.brief)
+
+
+def _observable_up_down_counter(
+    meter: SwitchMeter, metric: Metric, read: Callable[[CallbackOptions], Iterable[Observation]]
+) -> object:
+    return meter.create_observable_up_down_counter(metric.name, [read], metric.unit, metric.brief)
+
+
+def _observable_gauge(
+    meter: SwitchMeter, metric: Metric, read: Callable[[CallbackOptions], Iterable[Observation]]
+) -> object:
+    return meter.create_observable_gauge(metric.name, [read], metric.unit, metric.brief)
+
+
+_OBSERVERS = {
+    Kind.OBSERVABLE_COUNTER: _observable_counter,
+    Kind.OBSERVABLE_UP_DOWN_COUNTER: _observable_up_down_counter,
+    Kind.OBSERVABLE_GAUGE: _observable_gauge,
+}

@@ -1,0 +1,1 @@
+"""What records by itself: HTTP, databases, the system, the process and the interpreter."""

@@ -1,0 +1,288 @@
+"""The one place that owns global state: a meter provider that can be plugged in and out.
+
+OpenTelemetry's global provider can be set once in a process. That leaves no way to shut down and
+start again, and none to keep instruments across it. So the object that goes into the global slot is
+this switch: its instruments live as long as the process, and `connect` points them at whatever
+provider does the work now. Before that, and after `disconnect`, recording does nothing and costs
+next to nothing.
+
+The switch is also the last fence around the application: what a provider raises while recording is
+reported once and goes no further.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import metrics as api
+from opentelemetry.metrics import _Gauge as ApiGauge  # the API exports it under this name only
+
+from otelbridge.diagnostics import warn_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.metrics import CallbackT
+    from opentelemetry.util.types import Attributes
+
+_CAUSE = "The measurement is lost, the application goes on; see the value and the attributes of the call"
+
+
+class _Nothing:
+    """Stands where a real instrument will be: takes every measurement, keeps none."""
+
+    __slots__ = ()
+
+    def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None: ...
+
+    def record(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None: ...
+
+    def set(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None: ...
+
+
+_NOTHING = _Nothing()
+
+
+class _Plug:
+    """What all switch instruments share: how to make the real one, and the one in use."""
+
+    def __init__(self, name: str, create: Callable[[api.Meter], Any]) -> None:
+        self._name = name
+        self._create = create
+        self._target: Any = _NOTHING
+
+    def connect(self, meter: api.Meter | None) -> None:
+        self._target = _NOTHING
+        if meter is None:
+            return
+        try:
+            self._target = self._create(meter)
+        except Exception as error:  # a bad name in some library must not stop the application's start
+            warn_once((self._name, "refused"), "The instrument %r was refused, it stays silent: %s", self._name, error)
+
+    def _lost(self, error: Exception) -> None:
+        warn_once((self._name, "raised"), "Recording to %s raised %r. %s.", self._name, error, _CAUSE)
+
+
+class _SwitchCounter(_Plug, api.Counter):
+    def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
+        try:
+            self._target.add(amount, attributes, context)
+        except Exception as error:  # telemetry never raises into the application
+            self._lost(error)
+
+
+class _SwitchUpDownCounter(_Plug, api.UpDownCounter):
+    def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
+        try:
+            self._target.add(amount, attributes, context)
+        except Exception as error:
+            self._lost(error)
+
+
+class _SwitchHistogram(_Plug, api.Histogram):
+    def record(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
+        try:
+            self._target.record(amount, attributes, context)
+        except Exception as error:
+            self._lost(error)
+
+
+class _SwitchGauge(_Plug, ApiGauge):
+    def set(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
+        try:
+            self._target.set(amount, attributes, context)
+        except Exception as error:
+            self._lost(error)
+
+
+class _SwitchObservableCounter(_Plug, api.ObservableCounter): ...
+
+
+class _SwitchObservableUpDownCounter(_Plug, api.ObservableUpDownCounter): ...
+
+
+class _SwitchObservableGauge(_Plug, api.ObservableGauge): ...
+
+
+class SwitchMeter(api.Meter):
+    """A meter whose instruments follow the provider that is connected."""
+
+    def __init__(self, name: str, version: str | None, schema_url: str | None, attributes: Attributes) -> None:
+        super().__init__(name, version=version, schema_url=schema_url)
+        self._attributes = attributes
+        self._lock = threading.Lock()
+        self._meter: api.Meter | None = None
+        self._synchronous: dict[tuple[object, ...], Any] = {}
+        self._observables: list[_Plug] = []
+
+    @property
+    def active(self) -> bool:
+        """Whether measurements go anywhere."""
+        return self._meter is not None
+
+    def connect(self, provider: api.MeterProvider | None) -> None:
+        """Point every instrument, made and to be made, at a provider; None unplugs them."""
+        with self._lock:
+            self._meter = (
+                None
+                if provider is None
+                else provider.get_meter(self._name, self._version, self._schema_url, self._attributes)
+            )
+            for plug in (*self._synchronous.values(), *self._observables):
+                plug.connect(self._meter)
+
+    def _make(self, kind: type[Any], identity: tuple[object, ...], create: Callable[[api.Meter], Any]) -> Any:
+        # An identical request gets the same instrument: a caller that creates one a request must not
+        # grow the process, and the SDK would give it the same storage anyway.
+        key = (kind, *identity)
+        with self._lock:
+            plug = self._synchronous.get(key)
+            if plug is None:
+                plug = kind(str(identity[0]), create)
+                plug.connect(self._meter)
+                self._synchronous[key] = plug
+            return plug
+
+    def _observe(self, kind: type[Any], name: str, create: Callable[[api.Meter], Any]) -> Any:
+        with self._lock:
+            plug = kind(name, create)
+            plug.connect(self._meter)
+            self._observables.append(plug)
+            return plug
+
+    def create_counter(self, name: str, unit: str = "", description: str = "") -> api.Counter:
+        """Create a counter; see the OpenTelemetry API."""
+        return self._make(
+            _SwitchCounter, (name, unit, description), lambda meter: meter.create_counter(name, unit, description)
+        )
+
+    def create_up_down_counter(self, name: str, unit: str = "", description: str = "") -> api.UpDownCounter:
+        """Create an up-down counter; see the OpenTelemetry API."""
+        return self._make(
+            _SwitchUpDownCounter,
+            (name, unit, description),
+            lambda meter: meter.create_up_down_counter(name, unit, description),
+        )
+
+    def create_gauge(self, name: str, unit: str = "", description: str = "") -> ApiGauge:
+        """Create a gauge; see the OpenTelemetry API."""
+        return self._make(
+            _SwitchGauge, (name, unit, description), lambda meter: meter.create_gauge(name, unit, description)
+        )
+
+    def create_histogram(
+        self,
+        name: str,
+        unit: str = "",
+        description: str = "",
+        *,
+        explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
+    ) -> api.Histogram:
+        """Create a histogram; see the OpenTelemetry API."""
+        advisory = (
+            None
+            if explicit_bucket_boundaries_advisory is None
+            else tuple(map(float, explicit_bucket_boundaries_advisory))
+        )
+        return self._make(
+            _SwitchHistogram,
+            (name, unit, description, advisory),
+            lambda meter: meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=advisory),
+        )
+
+    def create_observable_counter(
+        self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
+    ) -> api.ObservableCounter:
+        """Create an observable counter; see the OpenTelemetry API."""
+        return self._observe(
+            _SwitchObservableCounter,
+            name,
+            lambda meter: meter.create_observable_counter(name, callbacks, unit, description),
+        )
+
+    def create_observable_up_down_counter(
+        self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
+    ) -> api.ObservableUpDownCounter:
+        """Create an observable up-down counter; see the OpenTelemetry API."""
+        return self._observe(
+            _SwitchObservableUpDownCounter,
+            name,
+            lambda meter: meter.create_observable_up_down_counter(name, callbacks, unit, description),
+        )
+
+    def create_observable_gauge(
+        self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
+    ) -> api.ObservableGauge:
+        """Create an observable gauge; see the OpenTelemetry API."""
+        return self._observe(
+            _SwitchObservableGauge,
+            name,
+            lambda meter: meter.create_observable_gauge(name, callbacks, unit, description),
+        )
+
+
+class SwitchMeterProvider(api.MeterProvider):
+    """A meter provider that hands every measurement to the provider connected to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._provider: api.MeterProvider | None = None
+        self._muted: frozenset[str] = frozenset()
+        self._meters: dict[tuple[object, ...], SwitchMeter] = {}
+
+    @property
+    def provider(self) -> api.MeterProvider | None:
+        """The provider that does the work now, if any."""
+        return self._provider
+
+    def get_meter(
+        self,
+        name: str,
+        version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Attributes = None,
+    ) -> SwitchMeter:
+        """Give the meter of an instrumentation scope; the same scope always gets the same meter."""
+        key = (name, version, schema_url, tuple(sorted(attributes.items())) if attributes else ())
+        with self._lock:
+            meter = self._meters.get(key)
+            if meter is None:
+                meter = SwitchMeter(name, version, schema_url, attributes)
+                meter.connect(self._provider_of(name))
+                self._meters[key] = meter
+            return meter
+
+    def connect(self, provider: api.MeterProvider, muted: Collection[str] = ()) -> None:
+        """Send measurements to a provider from now on.
+
+        Args:
+            provider: Where they go. Anybody's implementation of the API will do.
+            muted: Names of meters that stay silent.
+        """
+        with self._lock:
+            self._provider = provider
+            self._muted = frozenset(muted)
+            for meter in self._meters.values():
+                meter.connect(self._provider_of(meter.name))
+
+    def disconnect(self) -> None:
+        """Let measurements go nowhere again. Instruments stay and can be connected later."""
+        with self._lock:
+            self._provider = None
+            for meter in self._meters.values():
+                meter.connect(None)
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Flush the connected provider where it can be flushed, as libraries expect of a global one."""
+        flush = getattr(self._provider, "force_flush", None)
+        return True if flush is None else bool(flush(timeout_millis))
+
+    def _provider_of(self, meter_name: str) -> api.MeterProvider | None:
+        return None if meter_name in self._muted else self._provider
+
+
+switch = SwitchMeterProvider()
+"""The switch of this process. Domains record through it; `otelbridge.bridge` connects it."""

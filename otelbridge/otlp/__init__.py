@@ -1,0 +1,1 @@
+"""The push path: OTLP readers, one a destination."""

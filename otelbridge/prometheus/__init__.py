@@ -1,0 +1,1 @@
+"""The pull path: the reader Prometheus sees and the endpoint it is served from."""

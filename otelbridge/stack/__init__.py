@@ -1,0 +1,1 @@
+"""Finds, builds, starts and stops the real components a demo or a test runs against."""
