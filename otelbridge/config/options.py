@@ -1,0 +1,258 @@
+"""The settings themselves, one dataclass a concern. What is set in them is what the user meant.
+
+Everywhere, ``None`` means "not said here": a lower source (environment, file, default) decides.
+`otelbridge.config.resolve` merges the sources into one `Config`, in which nothing is left unsaid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.view import View
+
+ResourceValue = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
+PrometheusMode = Literal["app", "server", "off"]
+OtlpProtocol = Literal["http/protobuf", "grpc"]
+Compression = Literal["gzip", "none"]
+Temporality = Literal["cumulative", "delta", "lowmemory"]
+HistogramAggregation = Literal["explicit_bucket_histogram", "base2_exponential_bucket_histogram"]
+ExemplarFilter = Literal["always_on", "always_off", "trace_based"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrometheusOptions:
+    """How Prometheus scrapes this process."""
+
+    mode: PrometheusMode | None = None
+    """``app`` serves on the application given as ``app=``, ``server`` on a port of its own, ``off`` not
+    at all. By default ``app`` where an application is given, else ``server``."""
+
+    path: str | None = None
+    """Path of the endpoint. Default ``/metrics``."""
+
+    host: str | None = None
+    """Address the own server listens on. Default ``localhost``."""
+
+    port: int | None = None
+    """Port the own server listens on; 0 takes a free one. Default 9464."""
+
+    target_info: bool | None = None
+    """Whether the resource appears as the series ``target_info``. Default true."""
+
+    scope_labels: bool | None = None
+    """Whether every series carries the labels ``otel_scope_name`` and ``otel_scope_version``.
+    Default false, so that pull and push show the same labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtlpOptions:
+    """One OTLP destination."""
+
+    endpoint: str | None = None
+    """Base URL of the receiver. ``/v1/metrics`` is added to it for HTTP, as the specification does with
+    ``OTEL_EXPORTER_OTLP_ENDPOINT``. Default ``http://localhost:4318`` for HTTP, ``http://localhost:4317``
+    for gRPC."""
+
+    metrics_endpoint: str | None = None
+    """Full URL for metrics, used as it is. Wins over `endpoint`."""
+
+    traces_endpoint: str | None = None
+    """Full URL for traces, used as it is. Wins over `endpoint`."""
+
+    protocol: OtlpProtocol | None = None
+    """Wire protocol. Default ``http/protobuf``."""
+
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    """Request headers. Usually credentials, so they appear in no log, error or ``repr``."""
+
+    timeout: float | None = None
+    """Seconds one export may take. Default 10."""
+
+    interval: float | None = None
+    """Seconds between exports of metrics. Default 60."""
+
+    compression: Compression | None = None
+    """Compression of the body. Default ``none``."""
+
+    temporality: Temporality | None = None
+    """Aggregation temporality. Default ``cumulative``."""
+
+    histogram_aggregation: HistogramAggregation | None = None
+    """Aggregation of histograms that no view says otherwise for. Default explicit buckets."""
+
+    insecure: bool | None = None
+    """Whether gRPC goes without TLS. By default as the scheme of the endpoint says."""
+
+    certificate: str | None = None
+    """File with the CA certificates that the receiver's must be signed by."""
+
+    client_certificate: str | None = None
+    """File with the client certificate for mTLS."""
+
+    client_key: str | None = None
+    """File with the key of the client certificate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What one source says. Every field is optional: ``None`` leaves it to the next source."""
+
+    service_name: str | None = None
+    """``service.name`` of the resource."""
+
+    service_version: str | None = None
+    """``service.version`` of the resource."""
+
+    environment: str | None = None
+    """``deployment.environment.name`` of the resource."""
+
+    resource_attributes: Mapping[str, ResourceValue] | None = None
+    """Further resource attributes. Sources are merged key by key, the higher one winning."""
+
+    detectors: tuple[str, ...] | None = None
+    """Names of the resource detectors to run."""
+
+    prometheus: PrometheusOptions | None = None
+    """The pull path. Sources are merged field by field."""
+
+    otlp: tuple[OtlpOptions, ...] | None = None
+    """The push path, one entry a destination; empty switches it off. A single destination is merged
+    field by field with the sources below, several stand as they are."""
+
+    domains: tuple[str, ...] | None = None
+    """Domains that record; the others stay silent."""
+
+    views: tuple[View, ...] | None = None
+    """Views of the user. Those of all sources apply, the higher source's first."""
+
+    instrument: tuple[str, ...] | None = None
+    """Instrumentations to switch on; ``("auto",)`` takes what is installed, empty takes none."""
+
+    traces: bool | None = None
+    """Whether spans are made and exported over OTLP too."""
+
+    exemplar_filter: ExemplarFilter | None = None
+    """Which measurements may become exemplars."""
+
+    console: bool | None = None
+    """Whether metrics are also printed to standard output, for a first look."""
+
+    enabled: bool | None = None
+    """False switches everything off (``OTEL_SDK_DISABLED``)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prometheus:
+    """The pull path, decided."""
+
+    mode: PrometheusMode = "off"
+    """Where it is served."""
+
+    path: str = "/metrics"
+    """Path of the endpoint."""
+
+    host: str = "localhost"
+    """Address of the own server."""
+
+    port: int = 9464
+    """Port of the own server."""
+
+    target_info: bool = True
+    """Whether ``target_info`` appears."""
+
+    scope_labels: bool = False
+    """Whether scope labels appear."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Otlp:
+    """One OTLP destination, decided."""
+
+    metrics_endpoint: str
+    """Full URL for metrics (for gRPC the base URL)."""
+
+    traces_endpoint: str
+    """Full URL for traces (for gRPC the base URL)."""
+
+    protocol: OtlpProtocol = "http/protobuf"
+    """Wire protocol."""
+
+    headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Request headers, secret."""
+
+    timeout: float = 10.0
+    """Seconds one export may take."""
+
+    interval: float = 60.0
+    """Seconds between exports of metrics."""
+
+    compression: Compression = "none"
+    """Compression of the body."""
+
+    temporality: Temporality = "cumulative"
+    """Aggregation temporality."""
+
+    histogram_aggregation: HistogramAggregation = "explicit_bucket_histogram"
+    """Aggregation of histograms without a view."""
+
+    insecure: bool | None = None
+    """Whether gRPC goes without TLS; None decides by the scheme."""
+
+    certificate: str | None = None
+    """CA file."""
+
+    client_certificate: str | None = None
+    """Client certificate file."""
+
+    client_key: str | None = None
+    """Client key file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything decided: what `otelbridge.bridge` builds from. Two equal configs build the same thing."""
+
+    service_name: str | None
+    """``service.name``; None leaves the SDK's ``unknown_service``."""
+
+    service_version: str | None
+    """``service.version``, if said."""
+
+    environment: str | None
+    """``deployment.environment.name``, if said."""
+
+    resource_attributes: Mapping[str, ResourceValue]
+    """Further resource attributes, merged."""
+
+    detectors: tuple[str, ...]
+    """Resource detectors to run."""
+
+    prometheus: Prometheus
+    """The pull path."""
+
+    otlp: tuple[Otlp, ...]
+    """The push path, one entry a destination."""
+
+    domains: frozenset[str]
+    """Domains that record."""
+
+    views: tuple[View, ...]
+    """The user's views, the most important first."""
+
+    instrument: tuple[str, ...]
+    """Instrumentations to switch on; ``("auto",)`` takes what is installed."""
+
+    traces: bool
+    """Whether spans are made and exported."""
+
+    exemplar_filter: ExemplarFilter
+    """Which measurements may become exemplars."""
+
+    console: bool
+    """Whether metrics are also printed."""
+
+    enabled: bool
+    """False means: start nothing."""
