@@ -1,0 +1,60 @@
+"""What most tests need: a real SDK provider behind the switch, and a way to read what it holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import Histogram, InMemoryMetricReader, Metric
+
+from otelbridge.diagnostics import forget_warnings
+from otelbridge.metrics.switch import switch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Recorded:
+    """Reads back what was recorded through the switch into a real SDK provider."""
+
+    def __init__(self) -> None:
+        self.reader = InMemoryMetricReader()
+        self.provider = MeterProvider([self.reader], shutdown_on_exit=False)
+
+    def metrics(self) -> dict[str, Metric]:
+        """All metrics by name; a name that two scopes use fails, since a test must not guess which is meant."""
+        data = self.reader.get_metrics_data()
+        found: dict[str, Metric] = {}
+        for resource_metrics in data.resource_metrics if data else ():
+            for scope_metrics in resource_metrics.scope_metrics:
+                for metric in scope_metrics.metrics:
+                    assert metric.name not in found, f"{metric.name} comes from two scopes"
+                    found[metric.name] = metric
+        return found
+
+    def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
+        """Points of a metric: (attributes, value), for histograms (attributes, (count, sum))."""
+        metric = self.metrics().get(name)
+        if metric is None:
+            return []
+        if isinstance(metric.data, Histogram):
+            return [(dict(point.attributes or {}), (point.count, point.sum)) for point in metric.data.data_points]
+        return [(dict(point.attributes or {}), point.value) for point in metric.data.data_points]
+
+    def value(self, name: str) -> Any:
+        """The value of a metric that has exactly one point."""
+        points = self.points(name)
+        assert len(points) == 1, f"{name} has {len(points)} points: {points}"
+        return points[0][1]
+
+
+@pytest.fixture
+def recorded() -> Iterator[Recorded]:
+    """A real SDK provider connected to the switch for one test."""
+    forget_warnings()
+    recorded = Recorded()
+    switch.connect(recorded.provider)
+    yield recorded
+    switch.disconnect()
+    recorded.provider.shutdown()
