@@ -1,1 +1,74 @@
-"""OpenTelemetry-first metrics for Python services: one call, Prometheus and OTLP at once."""
+"""OpenTelemetry-first metrics for Python services: one call, Prometheus and OTLP at once.
+
+    import otelbridge
+
+    otelbridge.init(service_name="shop", app=app, engine=engine)
+
+    with otelbridge.agents.invocation("planner", model="gpt-5", provider="openai") as call:
+        call.tokens(input=812, output=64)
+
+Everything public is here and is loaded when it is first used, so that a library which only records
+does not pay for exporters it never starts.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from otelbridge.version import __version__
+
+if TYPE_CHECKING:
+    from otelbridge.bridge import Bridge
+    from otelbridge.config.options import OtlpOptions, PrometheusOptions
+    from otelbridge.domains import agents, business, cost, database, health, tasks
+    from otelbridge.errors import ConfigError, MissingDependencyError, OtelbridgeError
+    from otelbridge.lifecycle import force_flush, init, shutdown
+
+__all__ = [
+    "Bridge",
+    "ConfigError",
+    "MissingDependencyError",
+    "OtelbridgeError",
+    "OtlpOptions",
+    "PrometheusOptions",
+    "__version__",
+    "agents",
+    "business",
+    "cost",
+    "database",
+    "force_flush",
+    "health",
+    "init",
+    "shutdown",
+    "tasks",
+]
+
+_HOMES = {
+    "Bridge": "otelbridge.bridge",
+    "ConfigError": "otelbridge.errors",
+    "MissingDependencyError": "otelbridge.errors",
+    "OtelbridgeError": "otelbridge.errors",
+    "OtlpOptions": "otelbridge.config.options",
+    "PrometheusOptions": "otelbridge.config.options",
+    "force_flush": "otelbridge.lifecycle",
+    "init": "otelbridge.lifecycle",
+    "shutdown": "otelbridge.lifecycle",
+}
+_DOMAINS = frozenset({"agents", "business", "cost", "database", "health", "tasks"})
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first used (PEP 562)."""
+    if name in _DOMAINS:
+        value: object = import_module(f"otelbridge.domains.{name}")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'otelbridge' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

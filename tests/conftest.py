@@ -50,6 +50,12 @@ class Recorded:
 
 
 @pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio, which is what ASGI servers use."""
+    return "asyncio"
+
+
+@pytest.fixture
 def recorded() -> Iterator[Recorded]:
     """A real SDK provider connected to the switch for one test."""
     forget_warnings()

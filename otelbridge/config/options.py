@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ResourceValue = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
 PrometheusMode = Literal["app", "server", "off"]
+PrometheusChoice = Literal["auto", "app", "server", "off"]
 OtlpProtocol = Literal["http/protobuf", "grpc"]
 Compression = Literal["gzip", "none"]
 Temporality = Literal["cumulative", "delta", "lowmemory"]
@@ -26,9 +27,10 @@ ExemplarFilter = Literal["always_on", "always_off", "trace_based"]
 class PrometheusOptions:
     """How Prometheus scrapes this process."""
 
-    mode: PrometheusMode | None = None
+    mode: PrometheusChoice | None = None
     """``app`` serves on the application given as ``app=``, ``server`` on a port of its own, ``off`` not
-    at all. By default ``app`` where an application is given, else ``server``."""
+    at all. ``auto``, the default, is ``app`` where an application is given, else ``server``; said in a
+    higher source it undoes an ``off`` of a lower one."""
 
     path: str | None = None
     """Path of the endpoint. Default ``/metrics``."""
@@ -51,6 +53,10 @@ class PrometheusOptions:
 class OtlpOptions:
     """One OTLP destination."""
 
+    enabled: bool | None = None
+    """Whether metrics are pushed to it. By default where an endpoint for them is said. Spans do not
+    depend on it."""
+
     endpoint: str | None = None
     """Base URL of the receiver. ``/v1/metrics`` is added to it for HTTP, as the specification does with
     ``OTEL_EXPORTER_OTLP_ENDPOINT``. Default ``http://localhost:4318`` for HTTP, ``http://localhost:4317``
@@ -67,6 +73,10 @@ class OtlpOptions:
 
     headers: Mapping[str, str] | None = field(default=None, repr=False)
     """Request headers. Usually credentials, so they appear in no log, error or ``repr``."""
+
+    traces_headers: Mapping[str, str] | None = field(default=None, repr=False)
+    """Request headers for spans, instead of `headers`, so that the credentials of one receiver do not
+    reach another."""
 
     timeout: float | None = None
     """Seconds one export may take. Default 10."""
@@ -247,6 +257,10 @@ class Config:
 
     traces: bool
     """Whether spans are made and exported."""
+
+    spans: tuple[Otlp, ...] = ()
+    """Where spans go, with the headers for spans; empty without `traces`. Metrics may go elsewhere or
+    nowhere."""
 
     exemplar_filter: ExemplarFilter
     """Which measurements may become exemplars."""

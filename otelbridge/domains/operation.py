@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -53,6 +53,15 @@ class Operation:
             error: What left the block, or None.
         """
         raise NotImplementedError
+
+    def _returned(self, result: object) -> None:
+        """See what a decorated function or coroutine function returned, before `_finished`. May raise."""
+
+    def _suspended(self) -> None:
+        """A decorated generator hands over to its consumer, perhaps to go on in another task. Must not raise."""
+
+    def _resumed(self) -> None:
+        """A decorated generator goes on. Must not raise."""
 
     def __enter__(self) -> Self:
         if self._active():
@@ -113,7 +122,7 @@ def error_type(error: BaseException) -> str:
 def _wrapper_of(function: Callable[..., Any]) -> Callable[[Operation, Callable[..., Any]], Callable[..., Any]]:
     if inspect.isasyncgenfunction(function):
         return _wrap_async_generator
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         return _wrap_coroutine
     if inspect.isgeneratorfunction(function):
         return _wrap_generator
@@ -123,8 +132,10 @@ def _wrapper_of(function: Callable[..., Any]) -> Callable[[Operation, Callable[.
 def _wrap_function(operation: Operation, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        with operation._again():  # pyright: ignore[reportPrivateUsage]
-            return function(*args, **kwargs)
+        with operation._again() as current:  # pyright: ignore[reportPrivateUsage]
+            result = function(*args, **kwargs)
+            current._guard(lambda: current._returned(result))  # pyright: ignore[reportPrivateUsage]
+            return result
 
     return run
 
@@ -132,30 +143,80 @@ def _wrap_function(operation: Operation, function: Callable[..., Any]) -> Callab
 def _wrap_coroutine(operation: Operation, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def run(*args: Any, **kwargs: Any) -> Any:
-        with operation._again():  # pyright: ignore[reportPrivateUsage]
-            return await function(*args, **kwargs)
+        with operation._again() as current:  # pyright: ignore[reportPrivateUsage]
+            result = await function(*args, **kwargs)
+            current._guard(lambda: current._returned(result))  # pyright: ignore[reportPrivateUsage]
+            return result
 
     return run
+
+
+# A generator is left at each yield and may go on in another context, so `yield from` (which exists for
+# the sync kind only) would not do: the operation has to know when its code runs.
 
 
 def _wrap_generator(operation: Operation, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        with operation._again():  # pyright: ignore[reportPrivateUsage]
-            return (yield from function(*args, **kwargs))
+        with operation._again() as current:  # pyright: ignore[reportPrivateUsage]
+            stream = cast("Generator[Any, Any, Any]", function(*args, **kwargs))
+            advance: Callable[[], Any] = functools.partial(stream.send, None)
+            try:
+                while True:
+                    item = advance()
+                    try:
+                        with _Suspension(current):
+                            sent = yield item
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:  # what the consumer throws is for the wrapped generator
+                        advance = functools.partial(stream.throw, error)
+                    else:
+                        advance = functools.partial(stream.send, sent)
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                stream.close()
 
     return run
 
 
 def _wrap_async_generator(operation: Operation, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    async def run(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        with operation._again():  # pyright: ignore[reportPrivateUsage]
-            stream = function(*args, **kwargs)
+    async def run(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        with operation._again() as current:  # pyright: ignore[reportPrivateUsage]
+            stream = cast("AsyncGenerator[Any, Any]", function(*args, **kwargs))
+            advance: Callable[[], Any] = functools.partial(stream.asend, None)
             try:
-                async for item in stream:
-                    yield item
+                while True:
+                    item = await advance()
+                    try:
+                        with _Suspension(current):
+                            sent = yield item
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:  # as above
+                        advance = functools.partial(stream.athrow, error)
+                    else:
+                        advance = functools.partial(stream.asend, sent)
+            except StopAsyncIteration:
+                return
             finally:
                 await stream.aclose()
 
     return run
+
+
+class _Suspension:
+    """The time a generator's consumer has the word."""
+
+    __slots__ = ("_operation",)
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+
+    def __enter__(self) -> None:
+        self._operation._suspended()  # pyright: ignore[reportPrivateUsage]
+
+    def __exit__(self, *_error: object) -> None:
+        self._operation._resumed()  # pyright: ignore[reportPrivateUsage]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import threading
+from decimal import Decimal
+from numbers import Real
 from typing import TYPE_CHECKING, cast
 
 from opentelemetry.metrics import Observation
@@ -43,30 +45,42 @@ def checked_amount(metric: Metric, amount: object) -> float | None:
         amount: What the caller gave.
 
     Returns:
-        The amount as an exact int or float; None for anything that is not a finite real number, and
-        for a negative one where the metric only counts up.
+        The amount as an int or float; None for anything that is not a finite real number, and for a
+        negative one where the metric only counts up. Decimals, fractions and the numbers of NumPy are
+        taken as floats.
     """
-    if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+    if isinstance(amount, bool) or not isinstance(amount, (int, float, Decimal, Real)):
         warn_once(
             (metric.name, "type"),
-            "%s takes a number, not %r of type %s; the measurement is left out.",
+            "%s takes a number, not %.100r of type %s; the measurement is left out.",
             metric.name,
             amount,
             type(amount).__name__,
         )
         return None
-    if not math.isfinite(amount):
-        warn_once((metric.name, "finite"), "%s takes a finite number, not %r; it is left out.", metric.name, amount)
+    number = _finite(amount)
+    if number is None:
+        warn_once((metric.name, "finite"), "%s takes a finite number, not %.100r; it is left out.", metric.name, amount)
         return None
-    if amount < 0 and metric.kind in (Kind.COUNTER, Kind.HISTOGRAM, Kind.OBSERVABLE_COUNTER):
+    if number < 0 and metric.kind in (Kind.COUNTER, Kind.HISTOGRAM, Kind.OBSERVABLE_COUNTER):
         warn_once(
             (metric.name, "negative"),
-            "%s cannot take the negative amount %r; it is left out. Record the reverse as its own event.",
+            "%s cannot take the negative amount %.100r; it is left out. Record the reverse as its own event.",
             metric.name,
             amount,
         )
         return None
-    return amount
+    return number
+
+
+def _finite(amount: float | Decimal | Real) -> float | None:
+    try:
+        as_float = float(amount)
+    except (ArithmeticError, TypeError, ValueError):  # an int beyond every float, a signalling NaN
+        return None
+    if not math.isfinite(as_float):
+        return None
+    return amount if isinstance(amount, (int, float)) else as_float
 
 
 def checked_attributes(metric: Metric, attributes: Attributes | None) -> dict[str, AttributeValue]:
@@ -84,7 +98,7 @@ def checked_attributes(metric: Metric, attributes: Attributes | None) -> dict[st
     if attributes is None:
         return kept
     try:
-        items = list(attributes.items())
+        items = [(key, value) for key, value in attributes.items()]
     except Exception:
         warn_once(
             (metric.name, "attributes"),
@@ -97,13 +111,13 @@ def checked_attributes(metric: Metric, attributes: Attributes | None) -> dict[st
     for key, value in items:
         if value is None:
             continue
-        attribute = declared.get(key)
+        attribute = declared.get(key) if isinstance(cast("object", key), str) else None
         if attribute is None:
             warn_once(
-                (metric.name, "key", str(key)[:100]),
-                "%s has no attribute %r; it is left out. Known: %s.",
+                (metric.name, "key", _shown(key)),
+                "%s has no attribute %s; it is left out. Known: %s.",
                 metric.name,
-                key,
+                _shown(key),
                 ", ".join(declared) or "none",
             )
         elif not isinstance(cast("object", value), (str, bool, int, float)):
@@ -117,7 +131,7 @@ def checked_attributes(metric: Metric, attributes: Attributes | None) -> dict[st
         elif attribute.closed and value not in attribute.values:
             warn_once(
                 (metric.name, "closed", attribute.key),
-                "%r is no value of %s; it is recorded as %s. Known: %s.",
+                "%.100r is no value of %s; it is recorded as %s. Known: %s.",
                 value,
                 attribute.key,
                 OTHER,
@@ -127,6 +141,10 @@ def checked_attributes(metric: Metric, attributes: Attributes | None) -> dict[st
         else:
             kept[attribute.key] = value
     return kept
+
+
+def _shown(key: object) -> str:
+    return repr(key[:100]) if isinstance(key, str) else f"of type {type(key).__name__}"
 
 
 class Recorder:
@@ -144,7 +162,7 @@ class Recorder:
         self._meter = meter
         self._write: Callable[[float, Mapping[str, AttributeValue]], None] = _WRITERS[metric.kind](meter, metric)
 
-    def record(self, amount: float, attributes: Attributes | None = None) -> None:
+    def record(self, amount: float | Decimal, attributes: Attributes | None = None) -> None:
         """Record one measurement. Never raises.
 
         Args:
@@ -185,7 +203,7 @@ class Observed:
 
     def __init__(self, meter: SwitchMeter, metric: Metric) -> None:
         self.metric = metric
-        self._sources: dict[object, tuple[Source, Attributes]] = {}
+        self._sources: dict[object, tuple[Source, Mapping[str, AttributeValue]]] = {}
         self._lock = threading.Lock()
         _OBSERVERS[metric.kind](meter, metric, self._read)
 
@@ -197,12 +215,13 @@ class Observed:
             source: Called at each collection, without arguments. Returns a number, or pairs of a number
                 and the attributes that tell it apart. What it raises is reported once and its values
                 are absent from that collection.
-            attributes: Attributes of everything the source returns.
+            attributes: Attributes of everything the source returns; checked now, so that a mistake in
+                them is reported where it was made.
 
         Returns:
             A handle whose `close()` removes the source.
         """
-        entry = (source, dict(attributes or {}))
+        entry = (source, checked_attributes(self.metric, attributes))
         with self._lock:
             self._sources[key] = entry
 

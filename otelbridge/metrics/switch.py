@@ -13,7 +13,8 @@ reported once and goes no further.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import metrics as api
 from opentelemetry.metrics import _Gauge as ApiGauge  # the API exports it under this name only
@@ -21,11 +22,13 @@ from opentelemetry.metrics import _Gauge as ApiGauge  # the API exports it under
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from opentelemetry.context import Context
-    from opentelemetry.metrics import CallbackT
+    from opentelemetry.metrics import CallbackOptions, CallbackT, Observation
     from opentelemetry.util.types import Attributes
+
+    _Readings = Generator[Iterable[Observation], CallbackOptions, None]
 
 _CAUSE = "The measurement is lost, the application goes on; see the value and the attributes of the call"
 
@@ -54,13 +57,15 @@ class _Plug:
         self._target: Any = _NOTHING
 
     def connect(self, meter: api.Meter | None) -> None:
-        self._target = _NOTHING
-        if meter is None:
-            return
-        try:
-            self._target = self._create(meter)
-        except Exception as error:  # a bad name in some library must not stop the application's start
-            warn_once((self._name, "refused"), "The instrument %r was refused, it stays silent: %s", self._name, error)
+        target: Any = _NOTHING
+        if meter is not None:
+            try:
+                target = self._create(meter)
+            except Exception as error:  # a bad name in some library must not stop the application's start
+                warn_once(
+                    (self._name, "refused"), "The instrument %r was refused, it stays silent: %s", self._name, error
+                )
+        self._target = target
 
     def _lost(self, error: Exception) -> None:
         warn_once((self._name, "raised"), "Recording to %s raised %r. %s.", self._name, error, _CAUSE)
@@ -113,7 +118,8 @@ class SwitchMeter(api.Meter):
     def __init__(self, name: str, version: str | None, schema_url: str | None, attributes: Attributes) -> None:
         super().__init__(name, version=version, schema_url=schema_url)
         self._attributes = attributes
-        self._lock = threading.Lock()
+        # Reentrant, since a refusal is logged under it and a log handler may count records.
+        self._lock = threading.RLock()
         self._meter: api.Meter | None = None
         self._synchronous: dict[tuple[object, ...], Any] = {}
         self._observables: list[_Plug] = []
@@ -126,13 +132,16 @@ class SwitchMeter(api.Meter):
     def connect(self, provider: api.MeterProvider | None) -> None:
         """Point every instrument, made and to be made, at a provider; None unplugs them."""
         with self._lock:
-            self._meter = (
-                None
-                if provider is None
-                else provider.get_meter(self._name, self._version, self._schema_url, self._attributes)
-            )
+            self._meter = None if provider is None else self._meter_of(provider)
             for plug in (*self._synchronous.values(), *self._observables):
                 plug.connect(self._meter)
+
+    def _meter_of(self, provider: api.MeterProvider) -> api.Meter | None:
+        try:
+            return provider.get_meter(self._name, self._version, self._schema_url, self._attributes)
+        except Exception as error:  # asking for a meter must not stop the application's start either
+            warn_once((self._name, "refused"), "The meter %r was refused, it stays silent: %s", self._name, error)
+            return None
 
     def _make(self, kind: type[Any], identity: tuple[object, ...], create: Callable[[api.Meter], Any]) -> Any:
         # An identical request gets the same instrument: a caller that creates one a request must not
@@ -182,11 +191,7 @@ class SwitchMeter(api.Meter):
         explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
     ) -> api.Histogram:
         """Create a histogram; see the OpenTelemetry API."""
-        advisory = (
-            None
-            if explicit_bucket_boundaries_advisory is None
-            else tuple(map(float, explicit_bucket_boundaries_advisory))
-        )
+        advisory = _boundaries(name, explicit_bucket_boundaries_advisory)
         return self._make(
             _SwitchHistogram,
             (name, unit, description, advisory),
@@ -197,38 +202,84 @@ class SwitchMeter(api.Meter):
         self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
     ) -> api.ObservableCounter:
         """Create an observable counter; see the OpenTelemetry API."""
+        reusable = _reusable(callbacks)
         return self._observe(
             _SwitchObservableCounter,
             name,
-            lambda meter: meter.create_observable_counter(name, callbacks, unit, description),
+            lambda meter: meter.create_observable_counter(name, reusable, unit, description),
         )
 
     def create_observable_up_down_counter(
         self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
     ) -> api.ObservableUpDownCounter:
         """Create an observable up-down counter; see the OpenTelemetry API."""
+        reusable = _reusable(callbacks)
         return self._observe(
             _SwitchObservableUpDownCounter,
             name,
-            lambda meter: meter.create_observable_up_down_counter(name, callbacks, unit, description),
+            lambda meter: meter.create_observable_up_down_counter(name, reusable, unit, description),
         )
 
     def create_observable_gauge(
         self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
     ) -> api.ObservableGauge:
         """Create an observable gauge; see the OpenTelemetry API."""
+        reusable = _reusable(callbacks)
         return self._observe(
             _SwitchObservableGauge,
             name,
-            lambda meter: meter.create_observable_gauge(name, callbacks, unit, description),
+            lambda meter: meter.create_observable_gauge(name, reusable, unit, description),
         )
+
+
+def _boundaries(name: str, advisory: Sequence[float] | None) -> tuple[float, ...] | None:
+    if advisory is None:
+        return None
+    try:
+        return tuple(map(float, advisory))
+    except Exception:
+        warn_once(
+            (name, "boundaries"),
+            "The histogram %r takes its boundaries as a sequence of numbers, not %.100r; it gets the default ones.",
+            name,
+            advisory,
+        )
+        return None
+
+
+def _reusable(callbacks: Sequence[CallbackT] | None) -> list[CallbackT]:
+    return [
+        _SentTo(cast("_Readings", callback)) if isinstance(callback, Generator) else callback
+        for callback in callbacks or ()
+    ]
+
+
+class _SentTo:
+    """A generator that serves as a callback, made callable.
+
+    The SDK advances one to its first yield when an instrument is created. Every provider would do so
+    again and swallow values, so it is done here, once, when it is first read.
+    """
+
+    def __init__(self, generator: _Readings) -> None:
+        self._generator = generator
+        self._advanced = False
+
+    def __call__(self, options: CallbackOptions) -> Iterable[Observation]:
+        try:
+            if not self._advanced:
+                self._advanced = True
+                next(self._generator)
+            return self._generator.send(options)
+        except StopIteration:
+            return []
 
 
 class SwitchMeterProvider(api.MeterProvider):
     """A meter provider that hands every measurement to the provider connected to it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as that of a meter
         self._provider: api.MeterProvider | None = None
         self._muted: frozenset[str] = frozenset()
         self._meters: dict[tuple[object, ...], SwitchMeter] = {}
@@ -246,7 +297,7 @@ class SwitchMeterProvider(api.MeterProvider):
         attributes: Attributes = None,
     ) -> SwitchMeter:
         """Give the meter of an instrumentation scope; the same scope always gets the same meter."""
-        key = (name, version, schema_url, tuple(sorted(attributes.items())) if attributes else ())
+        key = (name, version, schema_url, _identity(attributes))
         with self._lock:
             meter = self._meters.get(key)
             if meter is None:
@@ -265,14 +316,14 @@ class SwitchMeterProvider(api.MeterProvider):
         with self._lock:
             self._provider = provider
             self._muted = frozenset(muted)
-            for meter in self._meters.values():
+            for meter in tuple(self._meters.values()):
                 meter.connect(self._provider_of(meter.name))
 
     def disconnect(self) -> None:
         """Let measurements go nowhere again. Instruments stay and can be connected later."""
         with self._lock:
             self._provider = None
-            for meter in self._meters.values():
+            for meter in tuple(self._meters.values()):
                 meter.connect(None)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
@@ -282,6 +333,11 @@ class SwitchMeterProvider(api.MeterProvider):
 
     def _provider_of(self, meter_name: str) -> api.MeterProvider | None:
         return None if meter_name in self._muted else self._provider
+
+
+def _identity(attributes: Attributes) -> frozenset[tuple[str, object]]:
+    # Values may be sequences, and those given as lists cannot be hashed.
+    return frozenset((key, repr(value)) for key, value in (attributes or {}).items())
 
 
 switch = SwitchMeterProvider()

@@ -1,0 +1,58 @@
+# The two commands are `make demo` and `make test`; both set up what they need.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SQLALCHEMIES := $(VENV)/sqlalchemy-1.4 $(VENV)/sqlalchemy-2.0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit check format lock clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): pyproject.toml requirements.lock
+	@echo "== setting up $(VENV) (once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: $(PYTHON) is older than 3.10. Use: make PYTHON=python3.12"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/sqlalchemy-1.4: $(STAMP)
+	@echo "== installing SQLAlchemy 1.4 beside 2.1, for the tests of older versions"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ 'sqlalchemy==1.4.54'
+
+$(VENV)/sqlalchemy-2.0: $(STAMP)
+	@echo "== installing SQLAlchemy 2.0 beside 2.1, for the tests of older versions"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ 'sqlalchemy==2.0.58'
+
+setup: $(STAMP) ## make the virtual environment
+
+demo: $(STAMP) ## run the example shop with everything; Ctrl-C ends it
+	@$(BIN)/python -m examples.shop.demo $(DEMO)
+
+test: $(STAMP) $(SQLALCHEMIES) ## run all tests; parts that need a missing component are skipped with the reason
+	@echo "== tests, unit and against real components"
+	@$(BIN)/python -m pytest $(PYTEST)
+	@echo "== done. What was skipped, if anything, is listed above with its reason."
+
+unit: $(STAMP) ## run the tests that need no component
+	@$(BIN)/python -m pytest -m 'not components' $(PYTEST)
+
+check: $(STAMP) ## format, lint, types, import rules, generated files
+	@echo "== ruff"; $(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@echo "== pyright"; $(BIN)/pyright
+	@echo "== import rules"; $(BIN)/lint-imports
+	@echo "== generated documents"; $(BIN)/python -m otelbridge catalogue --check docs
+
+format: $(STAMP) ## format and fix what can be fixed
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+lock: ## renew requirements.lock from pyproject.toml
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra all --group dev \
+		--python-version 3.10 --no-header pyproject.toml -o requirements.lock
+
+clean: ## remove the virtual environment and run files
+	@rm -rf $(VENV) .run .pytest_cache .ruff_cache .hypothesis dist

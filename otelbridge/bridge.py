@@ -1,0 +1,221 @@
+"""Assembles everything one `init()` starts, from one `Config`, and takes it down again."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from otelbridge.catalogue.registry import DOMAINS, METRICS
+from otelbridge.diagnostics import logger
+from otelbridge.errors import ConfigError
+from otelbridge.instrumentation import discovery
+from otelbridge.instrumentation.attach import Attachments
+from otelbridge.metrics.pipeline import Pipeline
+from otelbridge.metrics.resource import create_resource
+from otelbridge.metrics.switch import switch
+from otelbridge.metrics.views import create_views
+from otelbridge.otlp.reader import create_console_reader, create_otlp_reader
+from otelbridge.otlp.spans import Spans
+from otelbridge.prometheus.endpoint import AsgiEndpoint
+from otelbridge.prometheus.mount import mount
+from otelbridge.prometheus.reader import PrometheusPull
+from otelbridge.prometheus.server import MetricsServer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.resources import Resource
+
+    from otelbridge.config.options import Config
+
+_SHUTDOWN_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True)
+class Attached:
+    """The objects of the application that a bridge works on. Compared by identity."""
+
+    app: Any = None
+    """FastAPI or Starlette application, if any."""
+
+    engines: tuple[Any, ...] = ()
+    """SQLAlchemy engines."""
+
+    meter_provider: MeterProvider | None = None
+    """The user's own provider, which then keeps pull and push to itself."""
+
+
+class Bridge:
+    """What `otelbridge.init` started. Made by `create_bridge`."""
+
+    def __init__(self, config: Config, attached: Attached) -> None:
+        self.config = config
+        """The settings, decided."""
+        self.attached = attached
+        """The application's objects it was given."""
+        self.resource: Resource | None = None
+        """The service; None with the user's own provider, and when switched off."""
+        self.metrics_url: str | None = None
+        """Where Prometheus can scrape: a full URL for the own server, a path for an application."""
+        self._pull: PrometheusPull | None = None
+        self._pipeline: Pipeline | None = None
+        self._spans: Spans | None = None
+        self._attachments: Attachments | None = None
+        self._undo = ExitStack()
+
+    @property
+    def endpoint(self) -> AsgiEndpoint | None:
+        """The scrape endpoint as an ASGI application, to mount by hand; None when pull is off."""
+        return None if self._pull is None else AsgiEndpoint(self._pull)
+
+    def render(self, accept: str | None = None) -> str:
+        """Render what a scrape would get now.
+
+        Args:
+            accept: ``Accept`` header; by default the plain Prometheus text format.
+
+        Returns:
+            The text; empty when pull is off.
+        """
+        return "" if self._pull is None else self._pull.render(accept).body.decode()
+
+    def instrument_app(self, app: Any) -> None:
+        """Record the HTTP metrics of a further application.
+
+        Args:
+            app: A FastAPI or Starlette application.
+        """
+        if self._attachments is not None:
+            self._attachments.app(app)
+
+    def instrument_engine(self, engine: Any) -> None:
+        """Record the database metrics of a further engine.
+
+        Args:
+            engine: A SQLAlchemy ``Engine`` or ``AsyncEngine``.
+        """
+        if self._attachments is not None:
+            self._attachments.engine(engine)
+
+    def force_flush(self, timeout: float = 10.0) -> bool:
+        """Push what is recorded now, to every destination.
+
+        Args:
+            timeout: Seconds for each destination.
+
+        Returns:
+            Whether every exporter says it sent.
+        """
+        parts = [part for part in (self._pipeline, self._spans) if part is not None]
+        results = [part.force_flush(timeout) for part in parts]
+        return all(results)
+
+    def shutdown(self, timeout: float = _SHUTDOWN_TIMEOUT) -> bool:
+        """Push once more, then undo everything that was started. Stopping twice is harmless.
+
+        Args:
+            timeout: Seconds for the last push.
+
+        Returns:
+            Whether every reader stopped without an error.
+        """
+        # First the data, while everything that observes is still there to be read.
+        stopped = True if self._pipeline is None else self._pipeline.shutdown(timeout)
+        self._undo.close()
+        return stopped
+
+    def start(self) -> None:
+        """Start everything, or nothing.
+
+        Raises:
+            ConfigError: Something that was asked for cannot be had. What had been started is undone.
+        """
+        if not self.config.enabled:
+            logger.info("otelbridge is switched off (OTEL_SDK_DISABLED); nothing is recorded.")
+            return
+        names = discovery.select(self.config.instrument)
+        with ExitStack() as undo:
+            self._serve(undo)
+            provider = self.attached.meter_provider or self._create_pipeline(undo).provider
+            self._start_spans(undo)
+            muted = [domain.meter for domain in DOMAINS if domain.name not in self.config.domains]
+            undo.callback(switch.disconnect)
+            switch.connect(provider, muted)
+            self._attach(names, undo)
+            self._undo = undo.pop_all()
+
+    def _serve(self, undo: ExitStack) -> None:
+        config = self.config.prometheus
+        if config.mode == "off":
+            return
+        self._pull = PrometheusPull(config)
+        if config.mode == "app":
+            undo.callback(mount(self.attached.app, config.path, AsgiEndpoint(self._pull)))
+            self.metrics_url = config.path
+        else:
+            server = MetricsServer(config, self._pull)
+            undo.callback(server.close)
+            self.metrics_url = server.url
+
+    def _create_pipeline(self, undo: ExitStack) -> Pipeline:
+        self.resource = create_resource(self.config)
+        push: list[MetricReader] = []
+        for destination in self.config.otlp:
+            push.append(create_otlp_reader(destination))
+        if self.config.console:
+            push.append(create_console_reader())
+        self._pipeline = Pipeline(
+            self.resource,
+            create_views(METRICS.values(), self.config.views),
+            [self._pull.reader] if self._pull else [],
+            push,
+            self.config.exemplar_filter,
+        )
+        undo.callback(self._pipeline.shutdown, _SHUTDOWN_TIMEOUT)
+        return self._pipeline
+
+    def _start_spans(self, undo: ExitStack) -> None:
+        if self.config.traces and self.resource is not None:
+            self._spans = Spans(self.resource, self.config.spans)
+            undo.callback(self._spans.close)
+
+    def _attach(self, names: Sequence[str], undo: ExitStack) -> None:
+        attachments = Attachments(
+            names,
+            domains=self.config.domains,
+            tracer_provider=self._spans.provider if self._spans else None,
+            excluded_paths=(self.config.prometheus.path,) if self.config.prometheus.mode == "app" else (),
+        )
+        undo.callback(attachments.close)
+        self._attachments = attachments
+        attachments.process()
+        if self.attached.app is not None:
+            attachments.app(self.attached.app)
+        for engine in self.attached.engines:
+            attachments.engine(engine)
+
+
+def create_bridge(config: Config, attached: Attached) -> Bridge:
+    """Make a bridge and start it.
+
+    Args:
+        config: The settings, decided.
+        attached: The application's objects.
+
+    Returns:
+        The running bridge.
+
+    Raises:
+        ConfigError: Something that was asked for cannot be had; nothing is left started.
+    """
+    if config.prometheus.mode == "app" and attached.app is None:
+        raise ConfigError(
+            "prometheus='app' asks for the endpoint on an application, but there is no app=",
+            "Pass the application with app=..., or serve a port of its own with prometheus='server'",
+        )
+    bridge = Bridge(config, attached)
+    bridge.start()
+    return bridge

@@ -1,0 +1,121 @@
+"""HTTP: requests served and requests made, in the stable HTTP conventions.
+
+The official instrumentations record them. What is declared here is the allow-list: nothing a client
+chooses freely (its Host header, its path) is among the attributes, so no client can create series.
+"""
+
+from __future__ import annotations
+
+from otelbridge.catalogue.attributes import ERROR_TYPE
+from otelbridge.catalogue.buckets import HTTPD, SIZE
+from otelbridge.catalogue.model import Attribute, Domain, Kind, Metric
+
+METHOD = Attribute(
+    "http.request.method",
+    "Method of the request; methods the conventions do not know are `_OTHER`.",
+    values=("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY", "_OTHER"),
+    example="POST",
+)
+ROUTE = Attribute(
+    "http.route",
+    "Template of the route that answered; absent where none matched.",
+    example="/orders/{order_id}",
+)
+STATUS_CODE = Attribute("http.response.status_code", "Status code of the response.", type="int", example=200)
+SCHEME = Attribute("url.scheme", "Scheme of the request.", values=("http", "https"), example="https")
+PROTOCOL_VERSION = Attribute(
+    "network.protocol.version",
+    "Version of HTTP.",
+    values=("1.0", "1.1", "2", "3"),
+    example="1.1",
+)
+SERVER_ADDRESS = Attribute("server.address", "Host the request went to.", example="api.example.com")
+SERVER_PORT = Attribute("server.port", "Port the request went to.", type="int", example=443)
+
+_SERVER = (METHOD, ROUTE, STATUS_CODE, SCHEME, PROTOCOL_VERSION, ERROR_TYPE)
+
+SERVER_REQUEST_DURATION = Metric(
+    "H1",
+    "http.server.request.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Duration of HTTP server requests.",
+    _SERVER,
+    HTTPD,
+    convention="semconv",
+    answers=(
+        "000-M8",
+        "002-M1",
+        "002-M2",
+        "002-M6",
+        "003-M8",
+        "003-M9",
+        "003-M22",
+        "003-M33",
+        "003-M38",
+        "004-M5",
+        "004-M8",
+        "004-M13",
+        "004-M15",
+        "004-M24",
+    ),
+    recorded_by="opentelemetry.instrumentation.fastapi",
+)
+SERVER_ACTIVE_REQUESTS = Metric(
+    "H2",
+    "http.server.active_requests",
+    Kind.UP_DOWN_COUNTER,
+    "{request}",
+    "Number of active HTTP server requests.",
+    (METHOD, SCHEME),
+    convention="semconv",
+    answers=("002-M3", "003-M8"),
+    recorded_by="opentelemetry.instrumentation.fastapi",
+)
+SERVER_REQUEST_BODY_SIZE = Metric(
+    "H3",
+    "http.server.request.body.size",
+    Kind.HISTOGRAM,
+    "By",
+    "Size of HTTP server request bodies.",
+    _SERVER,
+    SIZE,
+    convention="semconv",
+    answers=("002-M4", "003-M8"),
+    recorded_by="opentelemetry.instrumentation.fastapi",
+)
+SERVER_RESPONSE_BODY_SIZE = Metric(
+    "H4",
+    "http.server.response.body.size",
+    Kind.HISTOGRAM,
+    "By",
+    "Size of HTTP server response bodies.",
+    _SERVER,
+    SIZE,
+    convention="semconv",
+    answers=("002-M5", "003-M8"),
+    recorded_by="opentelemetry.instrumentation.fastapi",
+)
+CLIENT_REQUEST_DURATION = Metric(
+    "H5",
+    "http.client.request.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Duration of HTTP client requests.",
+    (METHOD, SERVER_ADDRESS, SERVER_PORT, STATUS_CODE, ERROR_TYPE),
+    HTTPD,
+    convention="semconv",
+    recorded_by="opentelemetry.instrumentation.httpx",
+)
+
+DOMAIN = Domain(
+    "http",
+    "HTTP requests that are served and made.",
+    (
+        SERVER_REQUEST_DURATION,
+        SERVER_ACTIVE_REQUESTS,
+        SERVER_REQUEST_BODY_SIZE,
+        SERVER_RESPONSE_BODY_SIZE,
+        CLIENT_REQUEST_DURATION,
+    ),
+)

@@ -1,0 +1,18 @@
+"""The table of commands: a new one is a module beside this one and a line here."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from otelbridge.cli.command import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {
+        "stack": Command("stack", "find, start and stop a real Collector and Prometheus"),
+        "version": Command("version", "print the version of otelbridge and of what it stands on"),
+    }
+)

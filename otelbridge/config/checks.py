@@ -1,0 +1,179 @@
+"""Checks of single values. Each names the setting as the user wrote it, the value and the cure.
+
+Every check takes where the value was written (an argument, a variable, a key path of the file) and the
+value, and returns the value in the form the settings hold.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from otelbridge.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Check = Callable[[str, object], object]
+
+DETECTORS = ("process", "host", "os", "container", "kubernetes")
+PROMETHEUS_MODES = ("app", "server", "off", "auto")
+PROTOCOLS = ("http/protobuf", "grpc")
+COMPRESSIONS = ("gzip", "none")
+TEMPORALITIES = ("cumulative", "delta", "lowmemory")
+HISTOGRAM_AGGREGATIONS = ("explicit_bucket_histogram", "base2_exponential_bucket_histogram")
+EXEMPLAR_FILTERS = ("always_on", "always_off", "trace_based")
+
+_MAX_PORT = 65535
+# RFC 9110 section 5.1: a field name is a token.
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HIDDEN = "(not shown, it holds credentials)"
+
+
+def text(where: str, value: object) -> str:
+    """Check a text that must say something."""
+    if not isinstance(value, str) or not value.strip():
+        raise ConfigError(f"{where} is {value!r}, which is no text", "Give a text with at least one character")
+    return value
+
+
+def flag(where: str, value: object) -> bool:
+    """Check a truth value."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{where} is {value!r}, which is neither true nor false", "Give true or false")
+    return value
+
+
+def choice(known: Iterable[str]) -> Callable[[str, object], str]:
+    """Make the check for one of a few words.
+
+    Args:
+        known: The words.
+
+    Returns:
+        A check that suggests the closest word when it meets another.
+    """
+    words = tuple(known)
+
+    def check(where: str, value: object) -> str:
+        if value not in words:
+            raise unknown_name(f"value of {where}", value, words)
+        return str(value)
+
+    return check
+
+
+def protocol(where: str, value: object) -> str:
+    """Check the wire protocol of OTLP."""
+    if value == "http/json":
+        raise ConfigError(
+            f"{where} is 'http/json', which otelbridge does not speak",
+            "Use 'http/protobuf', usually on the same port, or 'grpc'",
+        )
+    return choice(PROTOCOLS)(where, value)
+
+
+def port(where: str, value: object) -> int:
+    """Check a TCP port; 0 takes a free one."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_PORT:
+        raise ConfigError(f"{where} is {value!r}, which is no port", f"Give a whole number from 0 to {_MAX_PORT}")
+    return value
+
+
+def path(where: str, value: object) -> str:
+    """Check the path of the scrape endpoint."""
+    if not isinstance(value, str) or not value.startswith("/") or re.search(r"[\s?#]", value):
+        raise ConfigError(
+            f"{where} is {value!r}, which is no path",
+            "Give a path that starts with '/' and has no space, '?' or '#', for instance /metrics",
+        )
+    return value
+
+
+def seconds(where: str, value: object) -> float:
+    """Check a duration in seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        raise ConfigError(f"{where} is {value!r}, which is no duration", "Give a number of seconds above 0")
+    return float(value)
+
+
+def milliseconds(where: str, value: object) -> float:
+    """Check a duration in whole milliseconds.
+
+    Returns:
+        The duration in seconds.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise ConfigError(f"{where} is {value!r}, which is no duration", "Give a whole number of milliseconds above 0")
+    return value / 1000
+
+
+def url(where: str, value: object) -> str:
+    """Check an endpoint: an http or https URL with a host. Errors show neither its user nor its query."""
+    if not isinstance(value, str):
+        raise ConfigError(f"{where} is {type(value).__name__}, not a URL", "Give a text such as http://localhost:4318")
+    try:
+        parts = urlsplit(value)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", value)
+        _ = parts.port  # reading it is what checks it
+    except ValueError:
+        sound = False
+    if not sound:
+        raise ConfigError(
+            f"{where} is {shown_url(value)!r}, which is no http or https URL with a host",
+            "Give scheme, host and port, for instance http://localhost:4318",
+        )
+    return value
+
+
+def shown_url(value: str) -> str:
+    """Give what may be shown of a URL: no user, no password, no query."""
+    if "@" not in value:
+        return re.split(r"[?#]", value)[0]
+    try:
+        parts = urlsplit(value)
+        host, number = parts.hostname, parts.port
+    except ValueError:
+        return _HIDDEN
+    if parts.netloc.count("@") != 1 or "@" in parts.path or not host:
+        return _HIDDEN
+    return f"{parts.scheme}://{host}{'' if number is None else f':{number}'}{parts.path}"
+
+
+def names(where: str, value: object) -> tuple[str, ...]:
+    """Check a list of names. Doubles are dropped, order is kept."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigError(f"{where} is {value!r}, which is no list of names", "Give a list of names")
+    return tuple(dict.fromkeys(text(where, item) for item in value))  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+def detectors(where: str, value: object) -> tuple[str, ...]:
+    """Check names of resource detectors."""
+    found = names(where, value)
+    for name in found:
+        if name not in DETECTORS:
+            raise unknown_name(f"resource detector in {where}", name, DETECTORS)
+    return found
+
+
+def header(where: str, name: object, value: object) -> tuple[str, str]:
+    """Check one request header. Errors never show the value.
+
+    Returns:
+        The name in lower case, as gRPC demands and HTTP allows, and the value.
+    """
+    if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{where} has a header whose name is not allowed (the header is not shown, it may be secret)",
+            "A header name is made of letters, digits and !#$%&'*+-.^_`|~",
+        )
+    if not isinstance(value, str) or _CONTROL.search(value):
+        raise ConfigError(
+            f"{where} has a value for the header {name!r} that is not allowed (it is not shown, it may be secret)",
+            "Give a text without line breaks and other control characters",
+        )
+    return name.lower(), value

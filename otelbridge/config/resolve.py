@@ -1,0 +1,123 @@
+"""Merges the sources into one `Config`: arguments over environment over file over defaults."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, cast
+
+from otelbridge.config.destinations import resolve_otlp
+from otelbridge.config.options import Config, Prometheus, PrometheusOptions
+from otelbridge.errors import unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from otelbridge.config.options import PrometheusMode, Settings
+
+_DOMAINS_SAID_BY = ("domains", "OTELBRIDGE_DOMAINS", "distribution.otelbridge.domains")
+# The process detector is left out: its pid makes another resource of every worker and every restart.
+_DETECTORS = ("host", "os", "container", "kubernetes")
+
+
+def resolve(
+    arguments: Settings, environment: Settings, file: Settings, *, app: bool, known_domains: frozenset[str]
+) -> Config:
+    """Decide every setting.
+
+    Args:
+        arguments: What the caller says.
+        environment: What the environment says.
+        file: What the configuration file says.
+        app: Whether an application is given, which then serves the metrics by default.
+        known_domains: The domains there are; all of them record by default.
+
+    Returns:
+        Settings in which nothing is left open.
+
+    Raises:
+        ConfigError: A domain is unknown.
+    """
+    sources = (arguments, environment, file)
+    traces = _first(sources, "traces", False)
+    otlp, spans = resolve_otlp([source.otlp for source in sources])
+    return Config(
+        service_name=_first(sources, "service_name", None),
+        service_version=_first(sources, "service_version", None),
+        environment=_first(sources, "environment", None),
+        resource_attributes=_merged([source.resource_attributes for source in sources]),
+        detectors=_first(sources, "detectors", _DETECTORS),
+        prometheus=_prometheus([source.prometheus or PrometheusOptions() for source in sources], app=app),
+        otlp=otlp,
+        domains=_domains(sources, known_domains),
+        views=tuple(view for source in sources for view in source.views or ()),
+        instrument=_first(sources, "instrument", ("auto",)),
+        traces=traces,
+        spans=spans if traces else (),
+        exemplar_filter=_first(sources, "exemplar_filter", "trace_based"),
+        console=_first(sources, "console", False),
+        enabled=_first(sources, "enabled", True),
+    )
+
+
+def differences(one: Config, other: Config) -> tuple[str, ...]:
+    """Name the settings in which two configurations differ.
+
+    Args:
+        one: A configuration.
+        other: Another.
+
+    Returns:
+        Names of fields of `Config`, in their order, without values, which may be secret. Views count as
+        equal when they say the same, since a file makes new ones each time it is read.
+    """
+    return tuple(each.name for each in fields(Config) if not _alike(getattr(one, each.name), getattr(other, each.name)))
+
+
+def _first(sources: Sequence[object], name: str, default: Any) -> Any:
+    said = (getattr(source, name) for source in sources)
+    return next((value for value in said if value is not None), default)
+
+
+def _merged(mappings: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for mapping in reversed(mappings):
+        merged.update(mapping or {})
+    return merged
+
+
+def _prometheus(sources: Sequence[PrometheusOptions], *, app: bool) -> Prometheus:
+    decided = {
+        each.name: _first(sources, each.name, each.default) for each in fields(Prometheus) if each.name != "mode"
+    }
+    return Prometheus(mode=_mode(sources, app=app), **decided)
+
+
+def _mode(sources: Sequence[PrometheusOptions], *, app: bool) -> PrometheusMode:
+    said = [source.mode for source in sources if source.mode is not None]
+    if said and said[0] == "off":
+        return "off"
+    # "auto" leaves the place open, so a lower source that names one decides; its "off" has lost.
+    places: list[PrometheusMode] = [mode for mode in said if mode in ("app", "server")]
+    return places[0] if places else ("app" if app else "server")
+
+
+def _domains(sources: Sequence[Settings], known: frozenset[str]) -> frozenset[str]:
+    for source, where in zip(sources, _DOMAINS_SAID_BY, strict=True):
+        for name in source.domains or ():
+            if name not in known:
+                raise unknown_name(f"domain in {where}", name, known)
+    return frozenset(_first(sources, "domains", known))
+
+
+def _alike(one: object, other: object) -> bool:
+    if one == other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, tuple):
+        mine, theirs = cast("tuple[object, ...]", one), cast("tuple[object, ...]", other)
+        return len(mine) == len(theirs) and all(_alike(*pair) for pair in zip(mine, theirs, strict=True))
+    # The SDK's views and aggregations have no equality of their own, only what they hold.
+    held: dict[str, object] = getattr(one, "__dict__", {})
+    also: dict[str, object] = getattr(other, "__dict__", {})
+    return bool(held) and held.keys() == also.keys() and all(_alike(held[key], also[key]) for key in held)

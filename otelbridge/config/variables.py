@@ -1,0 +1,161 @@
+"""Every environment variable that is read, as data: what it sets, how it is read, what it is for.
+
+The names and meanings of ``OTEL_*`` are those of OpenTelemetry's environment variable specification, OTLP
+exporter specification and Prometheus exporter specification.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from otelbridge.config import checks, pairs, texts
+
+if TYPE_CHECKING:
+    from otelbridge.config.texts import Reader
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable."""
+
+    name: str
+    """Its name."""
+
+    target: str
+    """What it sets: a field of `Settings`, ``prometheus.`` or ``otlp.`` and a field of these options, or
+    ``exporters``. Empty for variables that others read."""
+
+    read: Reader
+    """Makes the value from the text."""
+
+    description: str
+    """What it says, in one sentence."""
+
+
+_OTLP = "OTEL_EXPORTER_OTLP_"
+_METRICS = "OTEL_EXPORTER_OTLP_METRICS_"
+
+_DESTINATION: tuple[tuple[str, str, Reader, str], ...] = (
+    ("PROTOCOL", "otlp.protocol", texts.protocol, "Wire protocol of OTLP: http/protobuf or grpc."),
+    ("TIMEOUT", "otlp.timeout", texts.otlp_timeout, "Milliseconds one export may take."),
+    ("COMPRESSION", "otlp.compression", texts.word(checks.COMPRESSIONS), "Compression of OTLP: gzip or none."),
+    ("CERTIFICATE", "otlp.certificate", checks.text, "File with the CA certificates that the receiver is checked by."),
+    ("CLIENT_KEY", "otlp.client_key", checks.text, "File with the key of the client certificate."),
+    ("CLIENT_CERTIFICATE", "otlp.client_certificate", checks.text, "File with the client certificate for mTLS."),
+    ("INSECURE", "otlp.insecure", texts.flag, "Whether gRPC goes without TLS: true or false."),
+)
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable("OTEL_SDK_DISABLED", "disabled", texts.flag, "true switches everything off."),
+    Variable("OTEL_RESOURCE_ATTRIBUTES", "resource_attributes", pairs.attributes, "Resource attributes, key=value,..."),
+    Variable("OTEL_SERVICE_NAME", "service_name", checks.text, "service.name of the resource."),
+    Variable("OTELBRIDGE_SERVICE_VERSION", "service_version", checks.text, "service.version of the resource."),
+    Variable("OTELBRIDGE_ENVIRONMENT", "environment", checks.text, "deployment.environment.name of the resource."),
+    Variable(
+        "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS",
+        "detectors",
+        texts.sdk_detectors,
+        "Resource detectors to run: a list, or * for all.",
+    ),
+    Variable(
+        "OTELBRIDGE_DETECTORS",
+        "detectors",
+        texts.detectors,
+        "The same, ours: process, host, os, container, kubernetes; * for all, none for none.",
+    ),
+    Variable(
+        "OTEL_METRICS_EXPORTER",
+        "exporters",
+        texts.exporters(texts.METRICS_EXPORTERS),
+        "Where metrics go: otlp, prometheus, console, several of them, or none. What it does not name is off.",
+    ),
+    Variable("OTEL_EXPORTER_PROMETHEUS_HOST", "prometheus.host", checks.text, "Address of the own metrics server."),
+    Variable("OTEL_EXPORTER_PROMETHEUS_PORT", "prometheus.port", texts.port, "Port of the own metrics server."),
+    Variable(
+        "OTELBRIDGE_PROMETHEUS",
+        "prometheus.mode",
+        texts.word(checks.PROMETHEUS_MODES),
+        "Where Prometheus scrapes: app, server, auto or off. Wins over OTEL_METRICS_EXPORTER.",
+    ),
+    Variable("OTELBRIDGE_PROMETHEUS_PATH", "prometheus.path", checks.path, "Path of the scrape endpoint."),
+    Variable(
+        "OTELBRIDGE_PROMETHEUS_TARGET_INFO",
+        "prometheus.target_info",
+        texts.flag,
+        "Whether the resource appears as the series target_info: true or false.",
+    ),
+    Variable(
+        "OTELBRIDGE_PROMETHEUS_SCOPE_LABELS",
+        "prometheus.scope_labels",
+        texts.flag,
+        "Whether every series carries otel_scope_name and otel_scope_version: true or false.",
+    ),
+    Variable(f"{_OTLP}ENDPOINT", "otlp.endpoint", checks.url, "Base URL of the OTLP receiver. Switches OTLP on."),
+    Variable(
+        f"{_METRICS}ENDPOINT",
+        "otlp.metrics_endpoint",
+        checks.url,
+        "Full URL for metrics, used as it is. Switches OTLP on.",
+    ),
+    Variable(f"{_OTLP}TRACES_ENDPOINT", "otlp.traces_endpoint", checks.url, "Full URL for spans, used as it is."),
+    Variable(f"{_OTLP}HEADERS", "otlp.all_headers", pairs.headers, "Headers of OTLP requests, name=value,... Secret."),
+    Variable(f"{_METRICS}HEADERS", "otlp.headers", pairs.headers, "The same, for metrics only. Secret."),
+    Variable(f"{_OTLP}TRACES_HEADERS", "otlp.traces_headers", pairs.headers, "The same, for spans only. Secret."),
+    *(Variable(f"{_OTLP}{name}", target, read, says) for name, target, read, says in _DESTINATION),
+    *(
+        Variable(f"{_METRICS}{name}", target, read, f"{says} Wins over {_OTLP}{name}.")
+        for name, target, read, says in _DESTINATION
+    ),
+    Variable(
+        f"{_METRICS}TEMPORALITY_PREFERENCE",
+        "otlp.temporality",
+        texts.word(checks.TEMPORALITIES),
+        "Aggregation temporality over OTLP: cumulative, delta or lowmemory.",
+    ),
+    Variable(
+        f"{_METRICS}DEFAULT_HISTOGRAM_AGGREGATION",
+        "otlp.histogram_aggregation",
+        texts.word(checks.HISTOGRAM_AGGREGATIONS),
+        "Histograms over OTLP: explicit_bucket_histogram or base2_exponential_bucket_histogram.",
+    ),
+    Variable(
+        "OTEL_METRIC_EXPORT_INTERVAL", "otlp.interval", texts.milliseconds, "Milliseconds between exports of metrics."
+    ),
+    Variable(
+        "OTEL_METRIC_EXPORT_TIMEOUT",
+        "otlp.export_timeout",
+        texts.milliseconds,
+        "Milliseconds one export may take; the smaller of this and the timeout of OTLP counts.",
+    ),
+    Variable(
+        "OTEL_METRICS_EXEMPLAR_FILTER",
+        "exemplar_filter",
+        texts.word(checks.EXEMPLAR_FILTERS),
+        "Which measurements may become exemplars: trace_based, always_on or always_off.",
+    ),
+    Variable("OTEL_TRACES_EXPORTER", "traces", texts.traces, "otlp makes and exports spans, none does not."),
+    Variable("OTELBRIDGE_TRACES", "traces", texts.flag, "The same, ours: true or false. Wins."),
+    Variable("OTELBRIDGE_DOMAINS", "domains", texts.names, "Domains that record: a list, or none."),
+    Variable("OTELBRIDGE_INSTRUMENT", "instrument", texts.names, "Instrumentations: auto, a list, or none."),
+    Variable("OTEL_CONFIG_FILE", "", checks.text, "Path of the configuration file."),
+    Variable("OTELBRIDGE_CONFIG_FILE", "", checks.text, "The same, ours. Wins."),
+)
+"""The variables that are read. Where two set the same thing, the later one wins."""
+
+OTHERS: frozenset[str] = frozenset(
+    {
+        "OTELBRIDGE_CACHE",
+        "OTELBRIDGE_GROUP",
+        "OTELBRIDGE_NO_DOWNLOAD",
+        "OTELBRIDGE_OTELCOL",
+        "OTELBRIDGE_PROMETHEUS_SERVER",
+        "OTELBRIDGE_PROMTOOL",
+        "OTELBRIDGE_REQUIRE_COMPONENTS",
+    }
+)
+"""Variables of ours that are no settings: of the local stack, the tests and groups of processes."""
+
+UNREAD: tuple[str, ...] = tuple(f"{_OTLP}TRACES_{name}" for name, *_ in _DESTINATION)
+"""Standard variables somebody may expect to work, and that get a warning because they do not: spans
+share the connection settings of metrics, all but endpoint and headers."""

@@ -1,0 +1,54 @@
+"""Requests that are not recorded: exact paths of ours, patterns of the user."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+from otelbridge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+
+def is_excluded(scope: Mapping[str, Any], paths: Collection[str]) -> bool:
+    """Tell whether a request goes to one of the paths, exactly.
+
+    Args:
+        scope: The ASGI scope.
+        paths: Paths as the application knows them.
+
+    Returns:
+        True also where a server puts its ``root_path`` before the path.
+    """
+    path: str = scope.get("path", "")
+    return path in paths or path.removeprefix(scope.get("root_path", "")) in paths
+
+
+def user_patterns(instrumentation: str) -> str:
+    """Read the user's patterns from the environment, as the official instrumentations do.
+
+    Args:
+        instrumentation: The instrumentation as the variable names it, for instance ``FASTAPI``.
+
+    Returns:
+        Regular expressions separated by commas, searched for in the whole URL.
+
+    Raises:
+        ConfigError: A pattern is no regular expression.
+    """
+    for variable in (f"OTEL_PYTHON_{instrumentation}_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS"):
+        patterns = os.environ.get(variable)
+        if patterns is None:
+            continue
+        for pattern in patterns.split(","):
+            try:
+                re.compile(pattern.strip())
+            except re.error as error:
+                raise ConfigError(
+                    f"{variable} holds {pattern.strip()!r}, which is no regular expression: {error}",
+                    "Write regular expressions separated by commas",
+                ) from error
+        return patterns
+    return ""

@@ -1,0 +1,211 @@
+"""The door: `init`, `shutdown`, `force_flush`, and the one bridge of this process."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.metrics import set_meter_provider
+
+from otelbridge.bridge import Attached, Bridge, create_bridge
+from otelbridge.catalogue.registry import DOMAIN_NAMES
+from otelbridge.config.arguments import settings_from_arguments
+from otelbridge.config.environment import settings_from_environment
+from otelbridge.config.file import settings_from_file
+from otelbridge.config.options import Settings
+from otelbridge.config.resolve import differences, resolve
+from otelbridge.diagnostics import forget_warnings
+from otelbridge.errors import ConfigError
+from otelbridge.metrics._sdk import global_meter_provider
+from otelbridge.metrics.switch import switch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Literal
+
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.view import View
+
+    from otelbridge.config.options import Config, OtlpOptions, PrometheusOptions, ResourceValue
+
+_lock = threading.RLock()
+_bridge: Bridge | None = None
+
+
+def init(
+    *,
+    service_name: str | None = None,
+    service_version: str | None = None,
+    environment: str | None = None,
+    resource_attributes: Mapping[str, ResourceValue] | None = None,
+    app: Any = None,
+    engine: Any = None,
+    prometheus: PrometheusOptions | Literal["auto", "app", "server", "off"] | bool | None = None,
+    otlp: OtlpOptions | Sequence[OtlpOptions] | str | bool | None = None,
+    domains: Iterable[str] | None = None,
+    views: Iterable[View] | None = None,
+    instrument: Iterable[str] | Literal["auto"] | bool | None = None,
+    traces: bool | None = None,
+    meter_provider: MeterProvider | None = None,
+    config: str | os.PathLike[str] | None = None,
+) -> Bridge:
+    """Start metrics for this process: Prometheus by scrape and OTLP by push, at the same time.
+
+    Every setting can also be said in the environment (``OTEL_*`` with their standard meaning,
+    ``OTELBRIDGE_*``) and in a configuration file. Arguments win over the environment, the environment
+    over the file, the file over the defaults.
+
+    Calling it again with the same settings gives the same bridge; with others it is an error. After
+    `shutdown` it can be called anew.
+
+    Args:
+        service_name: ``service.name`` of the resource.
+        service_version: ``service.version`` of the resource.
+        environment: ``deployment.environment.name`` of the resource, for instance ``production``.
+        resource_attributes: Further resource attributes; they win over detected ones.
+        app: A FastAPI or Starlette application: its requests are recorded, and it serves the metrics
+            unless `prometheus` says otherwise.
+        engine: A SQLAlchemy engine, sync or async, or a sequence of them.
+        prometheus: Where Prometheus scrapes: ``"app"`` (on the application, at ``/metrics``),
+            ``"server"`` (own port 9464 on localhost), ``"off"`` or options. By default ``"app"`` when
+            there is an application, else ``"server"``.
+        otlp: Where OTLP is pushed: a base URL, options, several of them, True for the default
+            endpoint, False for nowhere. By default wherever an endpoint is configured.
+        domains: Domains that record; by default all.
+        views: Views of your own. One replaces the catalogue's for the instruments it selects.
+        instrument: Instrumentations to switch on; ``"auto"``, the default, takes what is installed.
+        traces: Whether spans are made and exported over OTLP too.
+        meter_provider: A provider of your own to record to. Pull and push are then its owner's.
+        config: An OpenTelemetry declarative configuration file (YAML or JSON).
+
+    Returns:
+        The running bridge.
+
+    Raises:
+        ConfigError: A setting cannot be used, or a different bridge is running. Nothing is left
+            half-started.
+        MissingDependencyError: A feature was asked for whose optional package is not installed.
+    """
+    arguments = settings_from_arguments(
+        service_name=service_name,
+        service_version=service_version,
+        environment=environment,
+        resource_attributes=resource_attributes,
+        prometheus=prometheus,
+        otlp=otlp,
+        domains=domains,
+        views=views,
+        instrument=instrument,
+        traces=traces,
+    )
+    decided = resolve(
+        arguments,
+        settings_from_environment(os.environ),
+        _settings_from_file(config),
+        app=app is not None,
+        known_domains=DOMAIN_NAMES,
+    )
+    attached = Attached(app=app, engines=_engines(engine), meter_provider=meter_provider)
+    if meter_provider is not None:
+        decided = _without_exports(decided, arguments, meter_provider)
+    global _bridge  # noqa: PLW0603  # the one place that owns it
+    with _lock:
+        if _bridge is not None:
+            return _same(_bridge, decided, attached)
+        if meter_provider is None:
+            _check_owner()
+        forget_warnings()
+        _bridge = create_bridge(decided, attached)
+        if meter_provider is None and decided.enabled and global_meter_provider() is None:
+            set_meter_provider(switch)
+        return _bridge
+
+
+def shutdown(timeout: float = 10.0) -> bool:
+    """Push once more and stop everything `init` started.
+
+    Args:
+        timeout: Seconds for the last push.
+
+    Returns:
+        Whether every reader stopped without an error; True when nothing was running.
+    """
+    global _bridge  # noqa: PLW0603
+    with _lock:
+        bridge, _bridge = _bridge, None
+        return True if bridge is None else bridge.shutdown(timeout)
+
+
+def force_flush(timeout: float = 10.0) -> bool:
+    """Push what is recorded now, to every destination.
+
+    Args:
+        timeout: Seconds for each destination.
+
+    Returns:
+        Whether every exporter says it sent; True when nothing is running.
+    """
+    bridge = _bridge
+    return True if bridge is None else bridge.force_flush(timeout)
+
+
+atexit.register(shutdown)
+
+
+def _settings_from_file(argument: str | os.PathLike[str] | None) -> Settings:
+    path = argument or os.environ.get("OTELBRIDGE_CONFIG_FILE") or os.environ.get("OTEL_CONFIG_FILE")
+    return settings_from_file(path) if path else Settings()
+
+
+def _engines(engine: Any) -> tuple[Any, ...]:
+    if engine is None:
+        return ()
+    return tuple(engine) if isinstance(engine, (list, tuple, set, frozenset)) else (engine,)
+
+
+def _same(running: Bridge, config: Config, attached: Attached) -> Bridge:
+    changed = list(differences(running.config, config))
+    changed += [name for name in ("app", "engines", "meter_provider") if not _is(running.attached, attached, name)]
+    if changed:
+        raise ConfigError(
+            f"otelbridge is running already, with other settings for: {', '.join(changed)}",
+            "Call otelbridge.shutdown() first, or init() once at the start of the application; further engines "
+            "and applications are added with bridge.instrument_engine() and bridge.instrument_app()",
+        )
+    return running
+
+
+def _is(running: Attached, asked: Attached, name: str) -> bool:
+    one, other = getattr(running, name), getattr(asked, name)
+    if isinstance(one, tuple):
+        return [id(item) for item in one] == [id(item) for item in other]
+    return one is other
+
+
+def _check_owner() -> None:
+    existing = global_meter_provider()
+    if existing is not None and existing is not switch:
+        raise ConfigError(
+            f"The process has a meter provider already, a {type(existing).__module__}.{type(existing).__qualname__}",
+            "Let otelbridge be the one that sets it, or record to it with "
+            "init(meter_provider=opentelemetry.metrics.get_meter_provider()); pull and push are then its owner's",
+        )
+
+
+def _without_exports(config: Config, arguments: Settings, provider: MeterProvider) -> Config:
+    from dataclasses import replace
+
+    if provider is switch:
+        raise ConfigError(
+            "meter_provider= is otelbridge's own provider",
+            "Leave meter_provider= out; init() records to it anyway",
+        )
+    theirs = [name for name in ("prometheus", "otlp", "views") if getattr(arguments, name)]
+    if theirs:
+        raise ConfigError(
+            f"With meter_provider= the settings {', '.join(theirs)} belong to that provider",
+            "Set them where the provider is made, or leave meter_provider= out",
+        )
+    return replace(config, prometheus=replace(config.prometheus, mode="off"), otlp=(), spans=(), console=False, traces=False)

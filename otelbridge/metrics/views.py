@@ -1,0 +1,73 @@
+"""Views from the catalogue: which attributes a stream keeps, and in which buckets.
+
+The allow-list of attributes is what keeps a client, a library or a slip from creating series at will.
+A view of the user replaces ours for the instruments it selects, as a whole: what it does not say is then
+the specification's default, not ours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk import metrics as sdk
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation
+
+from otelbridge.catalogue.buckets import BY_UNIT
+from otelbridge.catalogue.model import Kind, Metric
+from otelbridge.metrics._sdk import Gauge, YieldingView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from opentelemetry.sdk.metrics.view import View
+
+_TYPES = {
+    Kind.COUNTER: sdk.Counter,
+    Kind.UP_DOWN_COUNTER: sdk.UpDownCounter,
+    Kind.HISTOGRAM: sdk.Histogram,
+    Kind.GAUGE: Gauge,
+    Kind.OBSERVABLE_COUNTER: sdk.ObservableCounter,
+    Kind.OBSERVABLE_UP_DOWN_COUNTER: sdk.ObservableUpDownCounter,
+    Kind.OBSERVABLE_GAUGE: sdk.ObservableGauge,
+}
+
+
+def create_views(metrics: Iterable[Metric], user_views: Sequence[View] = ()) -> list[View]:
+    """Make the views of a provider.
+
+    Args:
+        metrics: The metrics of the catalogue.
+        user_views: The user's own views, which come first.
+
+    Returns:
+        The user's views, then one a metric, then one a unit for histograms of other libraries that
+        bring no boundaries.
+    """
+    declared: list[View] = [_view_of(metric, user_views) for metric in metrics]
+    by_unit: list[View] = [
+        YieldingView(
+            (*user_views, *declared),
+            unadvised_only=True,
+            instrument_type=sdk.Histogram,
+            instrument_name="*",
+            instrument_unit=unit,
+            aggregation=ExplicitBucketHistogramAggregation(buckets.boundaries),
+        )
+        for unit, buckets in BY_UNIT.items()
+    ]
+    return [*user_views, *declared, *by_unit]
+
+
+def _view_of(metric: Metric, user_views: Sequence[View]) -> View:
+    # Our own instruments carry their boundaries as advice, which leaves a reader free to prefer
+    # exponential histograms. Instruments of other libraries may carry none, so the view says them.
+    foreign = metric.recorded_by != "otelbridge"
+    return YieldingView(
+        user_views,
+        instrument_type=_TYPES[metric.kind],
+        instrument_name=metric.name,
+        attribute_keys=set(metric.attribute_keys),
+        aggregation=ExplicitBucketHistogramAggregation(metric.buckets.boundaries)
+        if foreign and metric.buckets
+        else None,
+    )

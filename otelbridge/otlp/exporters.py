@@ -1,0 +1,160 @@
+"""OTLP exporters for metrics and spans, one table entry a protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk import metrics as sdk
+from opentelemetry.sdk.metrics.export import AggregationTemporality
+from opentelemetry.sdk.metrics.view import (
+    Aggregation,
+    ExplicitBucketHistogramAggregation,
+    ExponentialBucketHistogramAggregation,
+)
+
+from otelbridge.errors import MissingDependencyError
+from otelbridge.otlp.credentials import read_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.sdk.metrics.export import MetricExporter
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from otelbridge.config.options import Otlp, OtlpProtocol
+
+_CUMULATIVE = AggregationTemporality.CUMULATIVE
+_DELTA = AggregationTemporality.DELTA
+
+# OTLP exporter specification, "Additional Configuration", temporality preference.
+_TEMPORALITY: dict[str, dict[type, AggregationTemporality]] = {
+    "cumulative": dict.fromkeys(
+        (
+            sdk.Counter,
+            sdk.UpDownCounter,
+            sdk.Histogram,
+            sdk.ObservableCounter,
+            sdk.ObservableUpDownCounter,
+            sdk.ObservableGauge,
+        ),
+        _CUMULATIVE,
+    ),
+    "delta": {
+        sdk.Counter: _DELTA,
+        sdk.UpDownCounter: _CUMULATIVE,
+        sdk.Histogram: _DELTA,
+        sdk.ObservableCounter: _DELTA,
+        sdk.ObservableUpDownCounter: _CUMULATIVE,
+        sdk.ObservableGauge: _CUMULATIVE,
+    },
+    "lowmemory": {
+        sdk.Counter: _DELTA,
+        sdk.UpDownCounter: _CUMULATIVE,
+        sdk.Histogram: _DELTA,
+        sdk.ObservableCounter: _CUMULATIVE,
+        sdk.ObservableUpDownCounter: _CUMULATIVE,
+        sdk.ObservableGauge: _CUMULATIVE,
+    },
+}
+_HISTOGRAMS: dict[str, Callable[[], Aggregation]] = {
+    "explicit_bucket_histogram": ExplicitBucketHistogramAggregation,
+    "base2_exponential_bucket_histogram": ExponentialBucketHistogramAggregation,
+}
+
+
+def create_metric_exporter(otlp: Otlp) -> MetricExporter:
+    """Make the exporter of metrics to one destination.
+
+    Args:
+        otlp: The destination.
+
+    Returns:
+        An exporter that is connected at its first export, so a dead receiver does not stop a start.
+
+    Raises:
+        MissingDependencyError: gRPC was asked for and is not installed.
+        ConfigError: A certificate or key file cannot be read.
+    """
+    return _METRICS[otlp.protocol](otlp)
+
+
+def create_span_exporter(otlp: Otlp) -> SpanExporter:
+    """Make the exporter of spans to one destination; see `create_metric_exporter`."""
+    return _SPANS[otlp.protocol](otlp)
+
+
+def _http_metrics(otlp: Otlp) -> MetricExporter:
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+    return OTLPMetricExporter(**_http_arguments(otlp, otlp.metrics_endpoint), **_preferences(otlp))
+
+
+def _http_spans(otlp: Otlp) -> SpanExporter:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter(**_http_arguments(otlp, otlp.traces_endpoint))
+
+
+def _grpc_metrics(otlp: Otlp) -> MetricExporter:
+    arguments = _grpc_arguments(otlp, otlp.metrics_endpoint)
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+
+    return OTLPMetricExporter(**arguments, **_preferences(otlp))
+
+
+def _grpc_spans(otlp: Otlp) -> SpanExporter:
+    arguments = _grpc_arguments(otlp, otlp.traces_endpoint)
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    return OTLPSpanExporter(**arguments)
+
+
+def _preferences(otlp: Otlp) -> dict[str, Any]:
+    return {
+        "preferred_temporality": _TEMPORALITY[otlp.temporality],
+        "preferred_aggregation": {sdk.Histogram: _HISTOGRAMS[otlp.histogram_aggregation]()},
+    }
+
+
+def _http_arguments(otlp: Otlp, endpoint: str) -> dict[str, Any]:
+    from opentelemetry.exporter.otlp.proto.http import Compression
+
+    read_credentials(otlp)  # the exporter would notice a missing file only when it first sends
+    return {
+        "endpoint": endpoint,
+        "certificate_file": otlp.certificate,
+        "client_key_file": otlp.client_key,
+        "client_certificate_file": otlp.client_certificate,
+        "headers": otlp.headers,
+        "timeout": otlp.timeout,
+        "compression": Compression(otlp.compression),
+    }
+
+
+def _grpc_arguments(otlp: Otlp, endpoint: str) -> dict[str, Any]:
+    try:
+        import grpc
+        from opentelemetry.exporter.otlp.proto.grpc.version import __version__ as _
+    except ImportError as error:
+        raise MissingDependencyError("OTLP over gRPC", "opentelemetry-exporter-otlp-proto-grpc", "grpc") from error
+    files = read_credentials(otlp)
+    roots, key, chain = files["certificate"], files["client_key"], files["client_certificate"]
+    compressions = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip}
+    return {
+        "endpoint": endpoint,
+        "insecure": otlp.insecure,
+        "credentials": grpc.ssl_channel_credentials(roots, key, chain) if roots or key or chain else None,
+        "headers": dict(otlp.headers),
+        "timeout": otlp.timeout,
+        "compression": compressions[otlp.compression],
+    }
+
+
+_METRICS: dict[OtlpProtocol, Callable[[Otlp], MetricExporter]] = {
+    "http/protobuf": _http_metrics,
+    "grpc": _grpc_metrics,
+}
+_SPANS: dict[OtlpProtocol, Callable[[Otlp], SpanExporter]] = {
+    "http/protobuf": _http_spans,
+    "grpc": _grpc_spans,
+}

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+
+from otelbridge.config.arguments import settings_from_arguments
+from otelbridge.config.environment import settings_from_environment
+from otelbridge.config.options import Config, OtlpOptions, Settings
+from otelbridge.config.resolve import differences, resolve
+from otelbridge.errors import ConfigError
+
+DOMAINS = frozenset({"agents", "tasks"})
+
+
+def decide(
+    environ: dict[str, str] | None = None, file: Settings | None = None, *, app: bool = False, **arguments: Any
+) -> Config:
+    return resolve(
+        settings_from_arguments(**arguments),
+        settings_from_environment(environ or {}),
+        file or Settings(),
+        app=app,
+        known_domains=DOMAINS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "arguments", "mode", "otlp"),
+    [
+        ({}, {}, "app", 0),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://e"}, {}, "app", 1),
+        ({"OTEL_EXPORTER_OTLP_TIMEOUT": "1000"}, {}, "app", 0),
+        ({"OTEL_METRICS_EXPORTER": "otlp"}, {}, "off", 1),
+        ({"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://e"}, {}, "app", 0),
+        ({"OTEL_METRICS_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://e"}, {}, "off", 0),
+        ({"OTEL_METRICS_EXPORTER": "none"}, {"otlp": "http://a", "prometheus": True}, "app", 1),
+        ({"OTEL_METRICS_EXPORTER": "none"}, {"otlp": OtlpOptions(timeout=3)}, "off", 0),
+        ({"OTELBRIDGE_PROMETHEUS": "server"}, {"prometheus": True}, "server", 0),
+        ({"OTEL_METRICS_EXPORTER": "otlp,prometheus"}, {"otlp": False}, "app", 0),
+    ],
+)
+def test_which_paths_are_on(environ: dict[str, str], arguments: dict[str, Any], mode: str, otlp: int) -> None:
+    config = decide(environ, app=True, **arguments)
+    assert (config.prometheus.mode, len(config.otlp)) == (mode, otlp)
+
+
+def test_a_higher_endpoint_hides_the_special_ones_below() -> None:
+    environ = {
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://e/m",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://e/t",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "k=e",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "2000",
+    }
+    config = decide(environ, otlp=OtlpOptions(endpoint="https://a/base/", headers={"K": "a"}), traces=True)
+    assert config.otlp[0].metrics_endpoint == "https://a/base/v1/metrics"
+    assert config.spans[0].traces_endpoint == "https://a/base/v1/traces"
+    assert config.spans[0].headers == {"k": "a"}
+    assert config.otlp[0].timeout == 2.0
+
+
+def test_the_query_of_a_base_endpoint_stays_at_the_end() -> None:
+    assert decide(otlp="http://a/x?k=v").otlp[0].metrics_endpoint == "http://a/x/v1/metrics?k=v"
+
+
+def test_grpc_endpoints_are_used_as_they_are() -> None:
+    config = decide({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, otlp=True)
+    assert config.otlp[0].metrics_endpoint == "http://localhost:4317"
+    assert config.otlp[0].traces_endpoint == "http://localhost:4317"
+
+
+def test_several_destinations_stand_as_they_are() -> None:
+    several = [OtlpOptions(endpoint="http://a"), OtlpOptions(endpoint="http://b", enabled=False), OtlpOptions()]
+    config = decide({"OTEL_EXPORTER_OTLP_TIMEOUT": "1000"}, otlp=several, traces=True)
+    assert [each.metrics_endpoint for each in config.otlp] == [
+        "http://a/v1/metrics",
+        "http://localhost:4318/v1/metrics",
+    ]
+    assert {each.timeout for each in config.otlp} == {10.0}
+    assert len(config.spans) == 3
+
+
+def test_a_higher_single_destination_replaces_several_and_can_switch_them() -> None:
+    file = Settings(otlp=(OtlpOptions(endpoint="http://a"), OtlpOptions(endpoint="http://b")))
+    assert len(decide({}, file).otlp) == 2
+    assert len(decide({"OTEL_METRIC_EXPORT_INTERVAL": "1000"}, file).otlp) == 2
+    assert decide({"OTEL_METRICS_EXPORTER": "none"}, file).otlp == ()
+    assert [each.metrics_endpoint for each in decide({}, file, otlp="http://c").otlp] == ["http://c/v1/metrics"]
+
+
+def test_spans_do_not_depend_on_metrics_being_pushed() -> None:
+    environ = {"OTEL_METRICS_EXPORTER": "prometheus", "OTEL_TRACES_EXPORTER": "otlp"}
+    config = decide({**environ, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://t/x"})
+    assert config.otlp == ()
+    assert [each.traces_endpoint for each in config.spans] == ["http://t/x"]
+    assert decide(traces=True, otlp=False).spans == ()
+
+
+def test_spans_go_only_where_an_endpoint_for_them_is_named() -> None:
+    several = [OtlpOptions(endpoint="http://a"), OtlpOptions(endpoint="http://b", traces_endpoint="http://t")]
+    assert [each.traces_endpoint for each in decide(otlp=several, traces=True).spans] == ["http://t"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "where"),
+    [({"domains": ["agent"]}, {}, "domains"), ({}, {"OTELBRIDGE_DOMAINS": "agent"}, "OTELBRIDGE_DOMAINS")],
+)
+def test_an_unknown_domain_is_named_with_its_source(arguments: Any, environ: Any, where: str) -> None:
+    with pytest.raises(ConfigError, match=f"domain in {where} 'agent'.*Did you mean 'agents'"):
+        decide(environ, **arguments)
+
+
+def test_resource_attributes_are_merged_key_by_key() -> None:
+    config = decide(
+        {"OTEL_RESOURCE_ATTRIBUTES": "a=e,b=e"},
+        Settings(resource_attributes={"a": "f", "b": "f", "c": "f"}),
+        resource_attributes={"a": "a"},
+    )
+    assert config.resource_attributes == {"a": "a", "b": "e", "c": "f"}
+
+
+def view(boundary: float = 1.0) -> View:
+    return View(instrument_name="x", aggregation=ExplicitBucketHistogramAggregation([boundary]))
+
+
+def test_differences_name_settings_and_show_no_values() -> None:
+    one = decide(service_name="a", otlp=OtlpOptions(endpoint="http://a", headers={"k": "1"}), views=[view()])
+    same = decide(service_name="a", otlp=OtlpOptions(endpoint="http://a", headers={"k": "1"}), views=[view()])
+    assert differences(one, same) == ()
+    other = replace(one, service_name="b", otlp=(replace(one.otlp[0], headers={"k": "2"}),), views=(view(2.0),))
+    assert differences(one, other) == ("service_name", "otlp", "views")
+    assert differences(one, replace(one, views=())) == ("views",)

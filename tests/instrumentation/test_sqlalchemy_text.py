@@ -1,0 +1,117 @@
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otelbridge.instrumentation.sqlalchemy.sqltext import MAX_TEXT, Summary, summarize
+
+NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.$")
+
+
+@pytest.mark.parametrize(
+    ("statement", "operation", "collection"),
+    [
+        ("SELECT 1", "SELECT", None),
+        ("select * from users", "SELECT", "users"),
+        ("SELECT a FROM public.users AS u WHERE u.b IN (1, 2) ORDER BY 1, 2", "SELECT", "public.users"),
+        ('INSERT INTO "Order" (a, b) VALUES (?, ?)', "INSERT", "Order"),
+        ("INSERT INTO t(a) VALUES (1) ON CONFLICT (a) DO UPDATE SET a = excluded.a", "INSERT", "t"),
+        ("INSERT OR REPLACE INTO t VALUES (1)", "INSERT", "t"),
+        ("INSERT INTO t (a) VALUES (1) RETURNING t.id INTO :id", "INSERT", "t"),
+        ("UPDATE t SET a = 1, b = 2 WHERE c = 3", "UPDATE", "t"),
+        ("DELETE FROM ONLY t", "DELETE", "t"),
+        ("SELECT * FROM `orders`", "SELECT", "orders"),
+        ("SELECT [Order].[id] FROM [Order]", "SELECT", "Order"),
+        ("SELECT EXTRACT(year FROM t.day) FROM t", "SELECT", "t"),
+        ("SELECT * FROM t WHERE a IS DISTINCT FROM b FOR UPDATE", "SELECT", "t"),
+        ("SELECT * FROM (SELECT * FROM t) AS q", "SELECT", "t"),
+        ("SELECT a.x FROM t AS a JOIN t AS b ON a.x = b.y", "SELECT", "t"),
+        ("-- one\n/* two */ (SELECT 1 FROM t) UNION (SELECT 2 FROM t)", "SELECT", "t"),
+        ("WITH c AS (SELECT * FROM orders) SELECT * FROM c", "SELECT", "orders"),
+        ("WITH RECURSIVE c (n) AS (SELECT 1 UNION SELECT n FROM c) SELECT * FROM c", "SELECT", None),
+        ("WITH c AS (SELECT 1) INSERT INTO t SELECT * FROM c", "INSERT", "t"),
+        ("SELECT 1;", "SELECT", None),
+        ("SELECT 1; DROP TABLE t", "BATCH", None),
+        ("SAVEPOINT sa_savepoint_1", "SAVEPOINT", None),
+        ("PRAGMA table_info(t)", "PRAGMA", None),
+        ("", None, None),
+        ("  /* nothing */ ", None, None),
+    ],
+)
+def test_simple_statements(statement, operation, collection):
+    assert summarize(statement) == Summary(operation, collection)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM a, b",
+        "SELECT * FROM t AS a, t AS b",
+        "SELECT * FROM a JOIN b ON a.x = b.x",
+        "DELETE FROM t USING u WHERE t.a = u.a",
+        "INSERT INTO a SELECT * FROM b",
+        "MERGE INTO t USING s ON (1) WHEN MATCHED THEN UPDATE SET a = 1",
+        "SELECT * FROM generate_series(1, 2)",
+        f"SELECT * FROM {'x' * 65}",
+        'SELECT * FROM "a b"',
+    ],
+)
+def test_no_table_is_named_where_there_is_not_exactly_one_plain_one(statement):
+    assert summarize(statement).collection is None
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT 'x FROM secret'",
+        "INSERT INTO t VALUES ('it''s FROM secret')",
+        r"SELECT 'it\'s FROM secret'",
+        "SELECT $$ FROM secret $$",
+        "SELECT $tag$ FROM secret $tag$",
+        "SELECT 1 -- FROM secret",
+        "SELECT 1 /* FROM secret",
+        'SELECT "a FROM secret"',
+    ],
+)
+def test_literals_and_comments_never_become_names(statement):
+    assert summarize(statement).collection in (None, "t")
+
+
+def test_a_long_statement_is_read_in_part_and_names_no_table():
+    statement = f"SELECT {', '.join(f'c{n}' for n in range(MAX_TEXT))} FROM t"
+    assert summarize(statement) == Summary("SELECT", None)
+
+
+FRAGMENTS = st.sampled_from(
+    [
+        "SELECT",
+        "FROM",
+        "INTO",
+        "UPDATE",
+        "JOIN",
+        "WITH",
+        "AS",
+        "USING",
+        "(",
+        ")",
+        ",",
+        ".",
+        ";",
+        "'",
+        '"',
+        "`",
+        "[",
+        "]",
+    ]
+    + ["--", "/*", "*/", "\\", "$$", "\n", "t", "a b", "é", "1"]
+)
+
+
+@given(st.one_of(st.text(), st.lists(FRAGMENTS, max_size=60).map(" ".join), st.lists(FRAGMENTS).map("".join)))
+def test_any_text_gives_bounded_names(text):
+    summary = summarize(text)
+    assert summary.operation is None or (summary.operation.isidentifier() and len(summary.operation) <= 20)
+    if summary.collection is not None:
+        assert len(summary.collection) <= 64
+        assert set(summary.collection) <= NAME_CHARACTERS

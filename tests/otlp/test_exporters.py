@@ -1,0 +1,173 @@
+"""OTLP exporters against a real receiver in the process: an HTTP server that parses what it gets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
+from opentelemetry.sdk.resources import Resource
+
+from otelbridge.config.options import Otlp
+from otelbridge.errors import ConfigError
+from otelbridge.metrics.pipeline import Pipeline
+from otelbridge.otlp.exporters import create_metric_exporter
+from otelbridge.otlp.reader import create_console_reader, create_otlp_reader
+from otelbridge.otlp.spans import Spans
+from tests.receiver import Receiver
+
+
+@pytest.fixture
+def receiver():
+    receiver = Receiver()
+    yield receiver
+    receiver.close()
+
+
+def _otlp(url: str) -> Otlp:
+    return Otlp(metrics_endpoint=f"{url}/v1/metrics", traces_endpoint=f"{url}/v1/traces", interval=3600, timeout=5)
+
+
+def _pipeline(*otlp: Otlp) -> Pipeline:
+    readers = [create_otlp_reader(one) for one in otlp]
+    return Pipeline(Resource.create({"service.name": "shop"}), [], [], readers, "trace_based")
+
+
+def _metrics(message) -> dict[str, object]:
+    return {
+        metric.name: metric
+        for resource in message.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_metrics_arrive_with_headers_and_resource(receiver, compression) -> None:
+    pipeline = _pipeline(replace(_otlp(receiver.url), headers={"x-key": "k1"}, compression=compression))
+    pipeline.provider.get_meter("test").create_counter("orders").add(3, {"kind": "web"})
+    assert pipeline.force_flush(5)
+    pipeline.shutdown(5)
+    path, headers, message = receiver.requests[0]
+    assert (path, headers["x-key"]) == ("/v1/metrics", "k1")
+    attributes = {a.key: a.value.string_value for a in message.resource_metrics[0].resource.attributes}
+    assert attributes["service.name"] == "shop"
+    (point,) = _metrics(message)["orders"].sum.data_points
+    assert (point.as_int, point.attributes[0].value.string_value) == (3, "web")
+
+
+@pytest.mark.parametrize(
+    ("preference", "counter", "up_down"),
+    [
+        ("cumulative", "CUMULATIVE", "CUMULATIVE"),
+        ("delta", "DELTA", "CUMULATIVE"),
+        ("lowmemory", "DELTA", "CUMULATIVE"),
+    ],
+)
+def test_temporality_preference(receiver, preference, counter, up_down) -> None:
+    pipeline = _pipeline(replace(_otlp(receiver.url), temporality=preference))
+    meter = pipeline.provider.get_meter("test")
+    meter.create_counter("c").add(1)
+    meter.create_up_down_counter("u").add(1)
+    pipeline.shutdown(5)
+    metrics = _metrics(receiver.requests[0][2])
+    name = AggregationTemporality.Name
+    assert name(metrics["c"].sum.aggregation_temporality) == f"AGGREGATION_TEMPORALITY_{counter}"
+    assert name(metrics["u"].sum.aggregation_temporality) == f"AGGREGATION_TEMPORALITY_{up_down}"
+
+
+def test_histogram_preference(receiver) -> None:
+    pipeline = _pipeline(replace(_otlp(receiver.url), histogram_aggregation="base2_exponential_bucket_histogram"))
+    pipeline.provider.get_meter("test").create_histogram("h").record(1)
+    pipeline.shutdown(5)
+    assert _metrics(receiver.requests[0][2])["h"].WhichOneof("data") == "exponential_histogram"
+
+
+def test_several_destinations_each_get_everything(receiver) -> None:
+    other = Receiver()
+    pipeline = _pipeline(_otlp(receiver.url), _otlp(other.url))
+    pipeline.provider.get_meter("test").create_counter("orders").add(2)
+    pipeline.shutdown(5)
+    for one in (receiver, other):
+        assert _metrics(one.requests[0][2])["orders"].sum.data_points[0].as_int == 2
+    other.close()
+
+
+def test_stopping_twice_is_harmless(receiver) -> None:
+    pipeline = _pipeline(_otlp(receiver.url))
+    assert pipeline.shutdown(5)
+    assert pipeline.shutdown(5)
+
+
+def test_grpc_metrics_arrive() -> None:
+    received: list[metrics_service_pb2.ExportMetricsServiceRequest] = []
+    metadata: list[dict[str, str]] = []
+
+    class Service(metrics_service_pb2_grpc.MetricsServiceServicer):
+        def Export(self, request, context):
+            received.append(request)
+            metadata.append(dict(context.invocation_metadata()))
+            return metrics_service_pb2.ExportMetricsServiceResponse()
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(Service(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    url = f"http://127.0.0.1:{port}"
+    pipeline = _pipeline(
+        Otlp(
+            metrics_endpoint=url,
+            traces_endpoint=url,
+            protocol="grpc",
+            headers={"x-key": "k1"},
+            compression="gzip",
+            interval=3600,
+            timeout=5,
+        )
+    )
+    pipeline.provider.get_meter("test").create_counter("orders").add(4)
+    pipeline.shutdown(5)
+    server.stop(None)
+    assert _metrics(received[0])["orders"].sum.data_points[0].as_int == 4
+    assert metadata[0]["x-key"] == "k1"
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize("setting", ["certificate", "client_key", "client_certificate"])
+def test_an_unreadable_file_is_an_error_that_names_it(protocol, setting, tmp_path) -> None:
+    otlp = replace(_otlp("http://127.0.0.1:1"), protocol=protocol, **{setting: str(tmp_path / "absent.pem")})
+    with pytest.raises(ConfigError, match=f"{setting} file .*absent.pem"):
+        create_metric_exporter(otlp)
+
+
+def test_headers_are_in_no_repr() -> None:
+    assert "s3cret" not in repr(Otlp(metrics_endpoint="m", traces_endpoint="t", headers={"k": "s3cret"}))
+
+
+def test_console_reader_prints() -> None:
+    script = """
+from opentelemetry.sdk.resources import Resource
+from otelbridge.metrics.pipeline import Pipeline
+from otelbridge.otlp.reader import create_console_reader
+pipeline = Pipeline(Resource.create({}), [], [], [create_console_reader()], "always_off")
+pipeline.provider.get_meter("test").create_counter("orders").add(1)
+pipeline.shutdown(5)
+"""
+    printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert '"orders"' in printed
+
+
+def test_spans_arrive(receiver) -> None:
+    spans = Spans(Resource.create({"service.name": "shop"}), (_otlp(receiver.url),))
+    with spans.provider.get_tracer("test").start_as_current_span("work"):
+        pass
+    assert spans.force_flush(5)
+    spans.close()
+    path, _, message = receiver.requests[0]
+    assert path == "/v1/traces"
+    assert message.resource_spans[0].scope_spans[0].spans[0].name == "work"
