@@ -180,12 +180,20 @@ async def run(url: str, *, rate: float = 10.0, seconds: float = float("inf"), se
     return customers.statuses
 
 
+def positive(text: str) -> float:
+    """Read a number above 0 from the command line."""
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
 def main() -> None:
     """Send load as the command line says, and print what came back."""
     parser = argparse.ArgumentParser(prog="python -m examples.shop.load", description="Send customers to the shop.")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="base URL of the shop (%(default)s)")
-    parser.add_argument("--rate", type=float, default=10.0, help="journeys a second (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="how long; by default until a signal")
+    parser.add_argument("--rate", type=positive, default=10.0, help="journeys a second (%(default)s)")
+    parser.add_argument("--seconds", type=positive, default=float("inf"), help="how long; by default until a signal")
     parser.add_argument("--seed", type=int, default=1, help="the same customers for the same number (%(default)s)")
     arguments = parser.parse_args()
     statuses = asyncio.run(

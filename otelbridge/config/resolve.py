@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from otelbridge.config.options import PrometheusMode, Settings
 
 _DOMAINS_SAID_BY = ("domains", "OTELBRIDGE_DOMAINS", "distribution.otelbridge.domains")
-# The process detector is left out: its pid makes another resource of every worker and every restart.
-_DETECTORS = ("host", "os", "container", "kubernetes")
+_DETECTORS = ("process", "host", "os", "container", "kubernetes")
 
 
 def resolve(

@@ -9,6 +9,7 @@ import tarfile
 import threading
 import urllib.request
 from typing import TYPE_CHECKING, TypeVar
+from urllib.error import HTTPError
 
 from otelbridge.stack.cache import data_file, locked, prepared, release_entry
 from otelbridge.stack.errors import DownloadRefusedError
@@ -16,6 +17,7 @@ from otelbridge.stack.tools import current_platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from http.client import HTTPResponse
     from pathlib import Path
 
     from otelbridge.stack.tools import Package, Release
@@ -99,18 +101,24 @@ def _within(seconds: float, work: Callable[[], _T]) -> _T:
 
 
 def _read_small(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=_SECONDS_TO_FIND_OUT) as answer:  # noqa: S310 - our own URL table
+    with _opened(url, _SECONDS_TO_FIND_OUT) as answer:
         return answer.read(_CHUNK)
+
+
+def _opened(url: str, seconds: float) -> HTTPResponse:
+    try:
+        return urllib.request.urlopen(url, timeout=seconds)  # noqa: S310 - from our own table, or the mirror's owner
+    except HTTPError as error:
+        # The error is also the answer, and holds its connection open.
+        error.close()
+        raise
 
 
 def _fetch(url: str, target: Path) -> str:
     digest = hashlib.sha256()
     size = 0
     try:
-        with (
-            urllib.request.urlopen(url, timeout=_SECONDS_OF_SILENCE) as answer,  # noqa: S310 - our own URL table
-            target.open("wb") as file,
-        ):
+        with _opened(url, _SECONDS_OF_SILENCE) as answer, target.open("wb") as file:
             while chunk := answer.read(_CHUNK):
                 size += len(chunk)
                 if size > _MOST_BYTES:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 
 from otelbridge.stack.errors import ComponentFailedError, StackError
 from otelbridge.stack.logs import tail
@@ -225,6 +226,10 @@ def _answers(url: str) -> bool:
     try:
         with opener.open(url, timeout=1):
             return True
+    except HTTPError as error:
+        # "Not yet"; the error is also the answer, and holds its connection open.
+        error.close()
+        return False
     except (OSError, HTTPException):
         return False
 

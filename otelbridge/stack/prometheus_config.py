@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _OTLP: Version = (3, 0)
 # Native histograms moved from a feature flag to the configuration; from 3.9 on the flag does nothing but warn.
 _NATIVE_HISTOGRAMS_SETTING: Version = (3, 9)
+_LAST_OF_PLANE_ZERO = 0xFFFF
 
 
 def render(
@@ -51,7 +52,7 @@ def render(
     # Pushed samples carry the sender's time; a retried push must not be refused for being late.
     lines += ["storage:", "  tsdb:", "    out_of_order_time_window: 30m"]
     if rule_files:
-        lines += ["rule_files:", *(f"  - {json.dumps(str(path.resolve()))}" for path in rule_files)]
+        lines += ["rule_files:", *(f"  - {_quoted(str(path.resolve()))}" for path in rule_files)]
     lines.append("scrape_configs:")
     for target in targets:
         lines += _scrape_config(target, honour=target.job in honoured)
@@ -87,11 +88,16 @@ def command(program: Path, version: str, *, config: Path, data: Path, port: int)
 
 
 def _scrape_config(target: ScrapeTarget, *, honour: bool) -> list[str]:
-    # JSON strings are YAML strings, whatever is in them.
     return [
-        f"  - job_name: {json.dumps(target.job)}",
-        f"    metrics_path: {json.dumps(target.path)}",
+        f"  - job_name: {_quoted(target.job)}",
+        f"    metrics_path: {_quoted(target.path)}",
         *(["    honor_labels: true"] if honour else []),
         "    static_configs:",
-        f"      - targets: [{json.dumps(target.address)}]",
+        f"      - targets: [{_quoted(target.address)}]",
     ]
+
+
+def _quoted(text: str) -> str:
+    # A JSON string is a YAML string, but for JSON's pairs of surrogates: YAML writes those characters as one.
+    inner = (f"\\U{ord(char):08x}" if ord(char) > _LAST_OF_PLANE_ZERO else json.dumps(char)[1:-1] for char in text)
+    return f'"{"".join(inner)}"'

@@ -84,7 +84,7 @@ ROWS: dict[str, tuple[Any, Any, Any, Any, Any]] = {
     ),
     "detectors": (
         lambda c: c.detectors,
-        ("host", "os", "container", "kubernetes"),
+        ("process", "host", "os", "container", "kubernetes"),
         None,
         ({"OTELBRIDGE_DETECTORS": "process"}, ("process",)),
         (own(detectors=["container"]), ("container",)),

@@ -306,10 +306,17 @@ def test_close_puts_everything_back_and_can_be_undone_by_instrumenting_again(rec
 def test_a_wrapper_that_somebody_wrapped_rests_after_close(recorded, make):
     engine = make()
     ours = engine.dialect.do_execute
-    engine.dialect.do_execute = lambda *arguments: ours(*arguments)
+    seen = []
+
+    def theirs(cursor, statement, *rest):
+        seen.append(statement)
+        return ours(cursor, statement, *rest)
+
+    engine.dialect.do_execute = theirs
     instrument_engine(engine).close()
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT 7").scalar() == 7
+    assert seen == ["SELECT 7"]
     assert recorded.points(OPERATION) == []
 
 

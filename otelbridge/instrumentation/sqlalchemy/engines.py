@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _REGISTRATION = "_otelbridge_registration"
 
+_lock = threading.Lock()
+
 
 def instrument_engine(engine: Engine | AsyncEngine) -> Registration:
     """Record the statements, transactions and pool of an engine (``db.client.*``, times in seconds).
@@ -49,12 +52,12 @@ def instrument_engine(engine: Engine | AsyncEngine) -> Registration:
         MissingDependencyError: SQLAlchemy is not installed.
     """
     sync_engine = sync_engine_of(engine)
-    existing: Registration | None = getattr(sync_engine.dialect, _REGISTRATION, None)
-    if existing is not None:
-        return existing
-    registration = _instrument(sync_engine)
-    setattr(sync_engine.dialect, _REGISTRATION, registration)
-    return registration
+    with _lock:
+        registration: Registration | None = getattr(sync_engine.dialect, _REGISTRATION, None)
+        if registration is None:
+            registration = _instrument(sync_engine)
+            setattr(sync_engine.dialect, _REGISTRATION, registration)
+        return registration
 
 
 def sync_engine_of(engine: Any) -> Engine:

@@ -52,4 +52,4 @@ class Patches:
                 setattr(self._target, name, before)
 
     def _own(self) -> dict[str, object]:
-        return vars(self._target)
+        return self._target.__dict__

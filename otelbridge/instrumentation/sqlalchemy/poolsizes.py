@@ -61,7 +61,7 @@ def _null(_pool: Any, taken: int) -> PoolSize:
 
 def _static(pool: Any, taken: int) -> PoolSize:
     # The attribute is made on first use; reading it would make one.
-    own: dict[str, Any] = vars(pool)
+    own: dict[str, Any] = pool.__dict__
     record = own.get("connection")
     open_ = record is not None and record.dbapi_connection is not None
     used = min(1, taken)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.database.records import OPERATION_DURATION
 from otelbridge.instrumentation.sqlalchemy.failures import failure_name
-from otelbridge.instrumentation.sqlalchemy.sqltext import Summary, summarize
+from otelbridge.instrumentation.sqlalchemy.sqltext import MAX_TEXT, Summary, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,6 @@ MAX_STATEMENTS = 1000
 
 MAX_CLASSES = 500
 """Pairs of operation and table that get series of their own, an engine."""
-
-_MAX_REMEMBERED_TEXT = 8192
 
 
 class StatementClass:
@@ -88,7 +86,7 @@ class Statements:
 
     def _classify(self, statement: str) -> StatementClass:
         found = self._class_of(summarize(statement))
-        if len(statement) <= _MAX_REMEMBERED_TEXT:
+        if len(statement) <= MAX_TEXT:
             if len(self._by_text) >= MAX_STATEMENTS:
                 self._by_text.clear()
             self._by_text[statement] = found
