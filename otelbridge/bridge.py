@@ -47,6 +47,16 @@ class Attached:
     meter_provider: MeterProvider | None = None
     """The user's own provider, which then keeps pull and push to itself."""
 
+    def differences(self, other: Attached) -> list[str]:
+        """Name the fields in which other objects are attached. Equal ones do not count as the same."""
+        same_engines = [id(engine) for engine in self.engines] == [id(engine) for engine in other.engines]
+        same = {
+            "app": self.app is other.app,
+            "engine": same_engines,
+            "meter_provider": self.meter_provider is other.meter_provider,
+        }
+        return [name for name, unchanged in same.items() if not unchanged]
+
 
 class Bridge:
     """What `otelbridge.init` started. Made by `create_bridge`."""
@@ -162,9 +172,7 @@ class Bridge:
 
     def _create_pipeline(self, undo: ExitStack) -> Pipeline:
         self.resource = create_resource(self.config)
-        push: list[MetricReader] = []
-        for destination in self.config.otlp:
-            push.append(create_otlp_reader(destination))
+        push: list[MetricReader] = [create_otlp_reader(destination) for destination in self.config.otlp]
         if self.config.console:
             push.append(create_console_reader())
         self._pipeline = Pipeline(

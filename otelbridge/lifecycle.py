@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import set_meter_provider
 
@@ -110,7 +111,7 @@ def init(
     attached = Attached(app=app, engines=_engines(engine), meter_provider=meter_provider)
     if meter_provider is not None:
         decided = _without_exports(decided, arguments, meter_provider)
-    global _bridge  # noqa: PLW0603  # the one place that owns it
+    global _bridge
     with _lock:
         if _bridge is not None:
             return _same(_bridge, decided, attached)
@@ -132,7 +133,7 @@ def shutdown(timeout: float = 10.0) -> bool:
     Returns:
         Whether every reader stopped without an error; True when nothing was running.
     """
-    global _bridge  # noqa: PLW0603
+    global _bridge
     with _lock:
         bridge, _bridge = _bridge, None
         return True if bridge is None else bridge.shutdown(timeout)
@@ -162,12 +163,12 @@ def _settings_from_file(argument: str | os.PathLike[str] | None) -> Settings:
 def _engines(engine: Any) -> tuple[Any, ...]:
     if engine is None:
         return ()
-    return tuple(engine) if isinstance(engine, (list, tuple, set, frozenset)) else (engine,)
+    return tuple(cast("Sequence[Any]", engine)) if isinstance(engine, (list, tuple)) else (engine,)
 
 
 def _same(running: Bridge, config: Config, attached: Attached) -> Bridge:
     changed = list(differences(running.config, config))
-    changed += [name for name in ("app", "engines", "meter_provider") if not _is(running.attached, attached, name)]
+    changed += running.attached.differences(attached)
     if changed:
         raise ConfigError(
             f"otelbridge is running already, with other settings for: {', '.join(changed)}",
@@ -175,13 +176,6 @@ def _same(running: Bridge, config: Config, attached: Attached) -> Bridge:
             "and applications are added with bridge.instrument_engine() and bridge.instrument_app()",
         )
     return running
-
-
-def _is(running: Attached, asked: Attached, name: str) -> bool:
-    one, other = getattr(running, name), getattr(asked, name)
-    if isinstance(one, tuple):
-        return [id(item) for item in one] == [id(item) for item in other]
-    return one is other
 
 
 def _check_owner() -> None:
@@ -195,8 +189,6 @@ def _check_owner() -> None:
 
 
 def _without_exports(config: Config, arguments: Settings, provider: MeterProvider) -> Config:
-    from dataclasses import replace
-
     if provider is switch:
         raise ConfigError(
             "meter_provider= is otelbridge's own provider",
@@ -208,4 +200,6 @@ def _without_exports(config: Config, arguments: Settings, provider: MeterProvide
             f"With meter_provider= the settings {', '.join(theirs)} belong to that provider",
             "Set them where the provider is made, or leave meter_provider= out",
         )
-    return replace(config, prometheus=replace(config.prometheus, mode="off"), otlp=(), spans=(), console=False, traces=False)
+    return replace(
+        config, prometheus=replace(config.prometheus, mode="off"), otlp=(), spans=(), console=False, traces=False
+    )

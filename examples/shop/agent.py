@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,12 @@ from examples.shop.model import MODEL, PROVIDER, USD_PER_TOKEN, TinyModel, Usage
 from otelbridge import agents
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from examples.shop.store import Order, Store
 
 _TOKENS_A_WINDOW = 2000.0
+_WINDOW_SECONDS = 60.0
 _SHORT, _LONG = 8, 24
 _CENTS_WITHOUT_ASKING = 10_000
 _CENTS_TO_REJECT = 30_000
@@ -33,9 +35,14 @@ class Answers:
         self._store = store
         self._model = TinyModel()
         self.budget = agents.budget("answer_tokens", limit=_TOKENS_A_WINDOW)
+        self._window_ends = time.monotonic() + _WINDOW_SECONDS
+
+    def close(self) -> None:
+        """Give the budget back."""
+        self.budget.close()
 
     @agents.workflow("answer_question")
-    async def stream(self, question: str) -> AsyncIterator[str]:
+    async def stream(self, question: str) -> AsyncGenerator[str, None]:
         """Answer a question, word by word."""
         with agents.invocation("router", type="orchestrator"):
             agent, confidence = _route(question)
@@ -44,8 +51,8 @@ class Answers:
                 facts = await self._facts(agent, question)
                 usage = Usage()
                 with agents.inference() as inference:
-                    words = _SHORT if self.budget.exceeded else _LONG
-                    async with aclosing(self._model.stream(f"{question} {facts}", usage, words)) as pieces:
+                    prompt = f"{question} {facts}"
+                    async with aclosing(self._model.stream(prompt, usage, self._affordable_words())) as pieces:
                         async for piece in inference.stream(pieces):
                             yield piece
                     inference.response_model = f"{MODEL}-2026"
@@ -60,12 +67,18 @@ class Answers:
                 call.cost((usage.input + usage.output) * USD_PER_TOKEN, "USD", source="local")
                 self.budget.spend(usage.input + usage.output)
 
+    def _affordable_words(self) -> int:
+        if time.monotonic() > self._window_ends:
+            self._window_ends = time.monotonic() + _WINDOW_SECONDS
+            self.budget.reset()
+        return _SHORT if self.budget.exceeded else _LONG
+
     async def approve_refund(self, order: Order) -> bool:
         """Decide about a refund: small ones pass, large ones do not, and for the rest somebody would have to answer."""
         with agents.invocation("refund_clerk", type="assistant", domain="payments"):
             try:
                 return await self._ask_for_approval(order.cents)
-            except asyncio.TimeoutError:  # noqa: UP041 -- not the builtin one before Python 3.11
+            except asyncio.TimeoutError:  # the builtin one only since Python 3.11
                 return False
 
     @agents.approval("refund")

@@ -19,7 +19,9 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+_CREATED = 201
 _UNKNOWN, _SOLD_OUT = 999, 6
+_SHARE_THAT_CANCELS = 0.3
 _QUESTIONS = (
     "Which kettle is quiet?",
     "Why is the desk made of oak?",
@@ -59,12 +61,13 @@ class Customers:
             (1, self.crash),
             (1, self.export),
         )
+        self._each_once = iter(self._journeys)
 
     async def journey(self) -> None:
-        """Make one journey, chosen by weight."""
+        """Make one journey: each of them once, so that all is seen soon, then by weight."""
         weights = [weight for weight, _ in self._journeys]
-        _, chosen = self._random.choices(self._journeys, weights)[0]
-        await chosen()
+        chosen = next(self._each_once, None) or self._random.choices(self._journeys, weights)[0]
+        await chosen[1]()
 
     async def browse(self) -> None:
         """Look at the list and at some products, one of which may not exist."""
@@ -103,7 +106,7 @@ class Customers:
         answer = await self._call(
             "POST", "/subscriptions", {"email": email, "plan": self._random.choice(["basic", "pro"])}
         )
-        if answer is not None and self._random.random() < 0.3:
+        if answer is not None and self._random.random() < _SHARE_THAT_CANCELS:
             await self._call("DELETE", f"/subscriptions/{answer.json()['id']}")
 
     async def refund(self) -> None:
@@ -131,7 +134,7 @@ class Customers:
 
     async def _order(self, **order: str | int) -> None:
         answer = await self._call("POST", "/orders", order)
-        if answer is not None and answer.status_code == httpx.codes.CREATED:
+        if answer is not None and answer.status_code == _CREATED:
             self._orders.append(answer.json()["id"])
 
     async def _call(self, method: str, path: str, json: object = None) -> httpx.Response | None:
@@ -196,9 +199,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=positive, default=float("inf"), help="how long; by default until a signal")
     parser.add_argument("--seed", type=int, default=1, help="the same customers for the same number (%(default)s)")
     arguments = parser.parse_args()
-    statuses = asyncio.run(
-        run(arguments.url, rate=arguments.rate, seconds=arguments.seconds, seed=arguments.seed)
-    )
+    statuses = asyncio.run(run(arguments.url, rate=arguments.rate, seconds=arguments.seconds, seed=arguments.seed))
     print("answers:", ", ".join(f"{count} x {status or 'none'}" for status, count in sorted(statuses.items())))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from examples.shop.store import CATALOGUE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 MODEL = "tiny-1"
 PROVIDER = "local"
@@ -42,10 +43,10 @@ class TinyModel:
         self._followers: dict[str, list[str]] = {}
         self._instructed = False
         words = " ".join(text for _, text, _, _ in CATALOGUE).split()
-        for word, follower in zip(words, words[1:], strict=False):
+        for word, follower in pairwise(words):
             self._followers.setdefault(word, []).append(follower)
 
-    async def stream(self, prompt: str, usage: Usage, words: int = 24) -> AsyncIterator[str]:
+    async def stream(self, prompt: str, usage: Usage, words: int = 24) -> AsyncGenerator[str, None]:
         """Answer word by word.
 
         Args:

@@ -79,10 +79,10 @@ class Subscription(Base):
 class Snapshot:
     """How many there are of what, at one moment."""
 
-    subscriptions: tuple[tuple[str, str, int, int], ...] = ()
+    subscriptions: list[tuple[str, str, int, int]]
     """Plan, state, number and monthly cents."""
 
-    active_users: int = 0
+    active_users: int
     """Users seen within a day."""
 
 
@@ -112,18 +112,23 @@ class Store:
 
     async def product(self, product_id: int) -> Product | None:
         """Read one product."""
-        async with self._session() as session:
+        async with self._session.begin() as session:
             return await session.get(Product, product_id)
+
+    async def products(self) -> list[Product]:
+        """Read the whole catalogue."""
+        async with self._session.begin() as session:
+            return list(await session.scalars(select(Product).order_by(Product.id)))
 
     async def search(self, words: list[str]) -> list[Product]:
         """Find products that have one of the words in their name."""
-        async with self._session() as session:
+        async with self._session.begin() as session:
             query = select(Product).where(or_(*(Product.name == word for word in words))).limit(3)
             return list(await session.scalars(query))
 
     async def order(self, order_id: int) -> Order | None:
         """Read one order."""
-        async with self._session() as session:
+        async with self._session.begin() as session:
             return await session.get(Order, order_id)
 
     async def place_order(self, product_id: int, email: str) -> Order:
@@ -170,10 +175,10 @@ class Store:
 
     async def report(self) -> dict[str, int]:
         """Add up the orders by status, slowly: the connection is held while the report is made."""
-        async with self._session() as session:
+        async with self._session.begin() as session:
             rows = await session.execute(select(Order.status, func.sum(Order.cents)).group_by(Order.status))
             await asyncio.sleep(0.4)
-            return {status: int(cents) for status, cents in rows.tuples()}
+            return {status: int(cents) for status, cents in rows}
 
     async def snapshot(self) -> Snapshot:
         """Count subscriptions and the users of the last day."""
@@ -181,7 +186,9 @@ class Store:
             Subscription.plan, Subscription.state, func.count(), func.coalesce(func.sum(Subscription.cents), 0)
         ).group_by(Subscription.plan, Subscription.state)
         since = datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(days=1)
-        async with self._session() as session:
-            subscriptions = [tuple(row) for row in (await session.execute(groups)).tuples()]
+        async with self._session.begin() as session:
+            subscriptions = [
+                (plan, state, number, cents) for plan, state, number, cents in await session.execute(groups)
+            ]
             active = await session.scalar(select(func.count()).select_from(User).where(User.seen > since))
-        return Snapshot(tuple(subscriptions), active or 0)
+        return Snapshot(subscriptions, active or 0)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from otelbridge.catalogue import agents, business, cost, database, health, http, system, tasks
-from otelbridge.catalogue.model import Domain, Metric
+
+if TYPE_CHECKING:
+    from otelbridge.catalogue.model import Domain, Metric
 
 DOMAINS: tuple[Domain, ...] = (
     http.DOMAIN,

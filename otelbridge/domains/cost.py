@@ -9,16 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from otelbridge.catalogue.cost import COST_USAGE, DOMAIN
-from otelbridge.diagnostics import warn_once
+from otelbridge.domains.money import currency_code
 from otelbridge.domains.recording import DomainMeter
 
 if TYPE_CHECKING:
     from decimal import Decimal
-
-NO_CURRENCY = "XXX"
-"""What an amount without any currency is recorded under; the code ISO 4217 has for it."""
-
-_CODE_LENGTH = 3
 
 _meter = DomainMeter(DOMAIN)
 _usage = _meter.recorder(COST_USAGE)
@@ -38,7 +33,7 @@ def record(
 
     Args:
         amount: How much, in units of the currency (dollars, not cents); not negative.
-        currency: ISO 4217 code, for instance ``EUR``; see `currency_code` for others.
+        currency: ISO 4217 code, for instance ``EUR``; others are recorded as they are, with a warning.
         category: What for: ``llm``, ``infrastructure``, ``acquisition`` or a word of the application.
         source: Who priced it: ``provider`` or ``local``.
         provider: Provider of the model, as ``gen_ai.provider.name`` spells it.
@@ -58,27 +53,3 @@ def record(
             "gen_ai.agent.name": agent,
         },
     )
-
-
-def currency_code(currency: object) -> str:
-    """Write a currency as ISO 4217 does, losing no amount over it.
-
-    Args:
-        currency: What the caller gave.
-
-    Returns:
-        The code in upper case. Text that is no code of three letters stays as it is, and anything else
-        becomes `NO_CURRENCY`; both are reported once, so that the money still counts, visibly apart.
-    """
-    text = currency.strip() if isinstance(currency, str) else ""
-    code = text.upper()
-    if len(code) == _CODE_LENGTH and code.isascii() and code.isalpha():
-        return code
-    recorded = text or NO_CURRENCY
-    warn_once(
-        ("currency", recorded[:100]),
-        "%.100r is no ISO 4217 code of three letters; the amount is recorded under %.100r.",
-        currency,
-        recorded,
-    )
-    return recorded

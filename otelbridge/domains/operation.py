@@ -119,6 +119,19 @@ def error_type(error: BaseException) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
+def is_timeout(error: BaseException) -> bool:
+    """Tell whether an exception means that time ran out.
+
+    Args:
+        error: The exception.
+
+    Returns:
+        True for every class called ``TimeoutError``. By name, since the one of asyncio was a class of its
+        own before Python 3.11 and client libraries bring theirs.
+    """
+    return any(kind.__name__ == "TimeoutError" for kind in type(error).__mro__)
+
+
 def _wrapper_of(function: Callable[..., Any]) -> Callable[[Operation, Callable[..., Any]], Callable[..., Any]]:
     if inspect.isasyncgenfunction(function):
         return _wrap_async_generator

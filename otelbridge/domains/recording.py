@@ -255,7 +255,7 @@ class Observed:
 
 
 def _pairs(reading: Reading) -> Iterable[tuple[float, Attributes]]:
-    if isinstance(reading, (int, float)):
+    if isinstance(reading, (int, float, Decimal, Real)):
         none: Attributes = {}
         return [(reading, none)]
     return reading

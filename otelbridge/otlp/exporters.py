@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk import metrics as sdk
@@ -134,7 +135,8 @@ def _http_arguments(otlp: Otlp, endpoint: str) -> dict[str, Any]:
 def _grpc_arguments(otlp: Otlp, endpoint: str) -> dict[str, Any]:
     try:
         import grpc
-        from opentelemetry.exporter.otlp.proto.grpc.version import __version__ as _
+
+        import_module("opentelemetry.exporter.otlp.proto.grpc")
     except ImportError as error:
         raise MissingDependencyError("OTLP over gRPC", "opentelemetry-exporter-otlp-proto-grpc", "grpc") from error
     files = read_credentials(otlp)

@@ -181,21 +181,24 @@ def _gone(component: Component, seconds: float) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL)
-    _children.pop(component.pid, None)
     return True
 
 
 def _identity(pid: int) -> str | None:
-    child = _children.get(pid)
-    if child is not None and child.poll() is not None:
-        return None
+    identity = _identity_from_proc(pid) if Path("/proc/self/stat").exists() else _identity_from_ps(pid)
+    if identity is None and (child := _children.pop(pid, None)):
+        child.wait()
+    return identity
+
+
+def _identity_from_proc(pid: int) -> str | None:
     try:
-        after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    except FileNotFoundError:
-        return None if Path("/proc/self/stat").exists() else _identity_from_ps(pid)
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    return None if after_name[0] == "Z" else f"{_boot_id()}/{after_name[_STARTTIME_FIELD]}"
+    # The program's name is in parentheses and may hold anything, parentheses too.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] == "Z" else f"{_boot_id()}/{fields[_STARTTIME_FIELD]}"
 
 
 def _boot_id() -> str:

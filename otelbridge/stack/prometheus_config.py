@@ -73,7 +73,8 @@ def command(program: Path, version: str, *, config: Path, data: Path, port: int)
         Program and arguments.
     """
     known = parse_version(version)
-    otlp = ["--web.enable-otlp-receiver"] if known >= _OTLP else []
+    # Targets are first looked at after this time; its default of 5 s is all that a demo or a test would wait for.
+    modern = ["--web.enable-otlp-receiver", "--scrape.discovery-reload-interval=500ms"] if known >= _OTLP else []
     native = [] if known >= _NATIVE_HISTOGRAMS_SETTING else ["native-histograms"]
     return [
         str(program),
@@ -83,7 +84,7 @@ def command(program: Path, version: str, *, config: Path, data: Path, port: int)
         # A remote write target that is gone must not hold up the end for a minute.
         "--storage.remote.flush-deadline=1s",
         f"--enable-feature={','.join(['exemplar-storage', *native])}",
-        *otlp,
+        *modern,
     ]
 
 

@@ -80,6 +80,10 @@ def test_every_catalogue_metric_is_named_alike_by_the_scrape_path() -> None:
     for metric in METRICS.values():
         record[metric.kind](metric)
     families = text_string_to_metric_families(pull.render().body.decode())
-    exposed = {re.sub(r"_(bucket|sum|count)$", "", s.name) if f.type == "histogram" else s.name for f in families for s in f.samples}
+    exposed = {
+        re.sub(r"_(bucket|sum|count)$", "", s.name) if f.type == "histogram" else s.name
+        for f in families
+        for s in f.samples
+    }
     provider.shutdown()
     assert exposed == {metric_name(metric) for metric in METRICS.values()}

@@ -19,7 +19,9 @@ _COUNTER = Metric("Z3", "own.count", Kind.COUNTER, "{thing}", "Counted.", (_KEPT
 
 def _points(record, *user_views: View) -> dict[str, list]:
     reader = InMemoryMetricReader()
-    provider = MeterProvider([reader], views=create_views((_OWN, _FOREIGN, _COUNTER), user_views), shutdown_on_exit=False)
+    provider = MeterProvider(
+        [reader], views=create_views((_OWN, _FOREIGN, _COUNTER), user_views), shutdown_on_exit=False
+    )
     record(provider.get_meter("test"))
     data = reader.get_metrics_data()
     provider.shutdown()
@@ -38,9 +40,7 @@ def test_only_declared_attributes_are_kept() -> None:
 
 def test_advice_of_our_own_instruments_decides_their_buckets() -> None:
     def record(meter):
-        meter.create_histogram(
-            _OWN.name, _OWN.unit, explicit_bucket_boundaries_advisory=DB.boundaries
-        ).record(1)
+        meter.create_histogram(_OWN.name, _OWN.unit, explicit_bucket_boundaries_advisory=DB.boundaries).record(1)
 
     (point,) = _points(record)[_OWN.name]
     assert tuple(point.explicit_bounds) == DB.boundaries

@@ -6,7 +6,7 @@ from time import perf_counter
 
 from otelbridge.catalogue.agents import APPROVAL_DURATION
 from otelbridge.domains.agents._step import meter
-from otelbridge.domains.operation import Operation
+from otelbridge.domains.operation import Operation, is_timeout
 
 _duration = meter.recorder(APPROVAL_DURATION)
 
@@ -68,5 +68,4 @@ class Approval(Operation):
 def _outcome_of(error: BaseException | None) -> str | None:
     if error is None:
         return "approved"
-    # By name, since the one of asyncio was a class of its own before Python 3.11.
-    return "timeout" if any(kind.__name__ == "TimeoutError" for kind in type(error).__mro__) else None
+    return "timeout" if is_timeout(error) else None

@@ -22,10 +22,10 @@ class RequestRecorder:
     """Runs requests through the official ASGI middleware and counts exceptions nobody handled.
 
     The official middleware is not taken as it is, for two reasons. It decodes headers in a way that raises
-    on bytes any client can send, which would turn telemetry into an outage: what it raises before the
-    application was reached is reported once, and the request goes on without it. And it keeps the size of
-    the response on itself, where concurrent requests overwrite it and a streamed response finds that of
-    another: so each request has a shallow copy of its own.
+    on bytes any client can send, which would turn telemetry into an outage: such a request is shown to it
+    a second time with its bytes made readable. And it keeps the size of the response on itself, where
+    concurrent requests overwrite it and a streamed response finds that of another: so each request has a
+    shallow copy of its own.
 
     Args:
         middleware: An official ``OpenTelemetryMiddleware`` around the application.
@@ -35,19 +35,36 @@ class RequestRecorder:
     def __init__(self, middleware: Any, excluded_paths: Collection[str]) -> None:
         self._middleware = middleware
         self._excluded_paths = frozenset(excluded_paths)
-        self.app: App = middleware.app
+        self._inner: App = middleware.app
+        self.app = middleware
+        """The official middleware. FastAPI records requests by itself unless it finds one by following ``app``
+        through the stack; hidden, every request would count twice."""
         self.open = True
         """False lets everything pass unseen, for where the recorder cannot be taken out again."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, as ASGI asks for."""
         if not self.open or scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
+            await self._inner(scope, receive, send)
             return
-        run = _Run(self.app)
+        run = _Run(self._inner, scope)
         if is_excluded(scope, self._excluded_paths):
             await run(scope, receive, send)
             return
+        trouble = await self._record(run, scope, receive, send)
+        if trouble is not None and not run.entered:
+            trouble = await self._record(run, _readable(scope), receive, send)
+        if trouble is not None:
+            warn_once(
+                ("http.server", "raised", type(trouble).__name__),
+                "Recording an HTTP request raised %r; the request is served, its measurements may be missing.",
+                trouble,
+            )
+            if not run.entered:
+                await run(scope, receive, send)
+
+    async def _record(self, run: _Run, scope: Scope, receive: Receive, send: Send) -> Exception | None:
+        """Run the application within the official middleware; gives back what the latter itself raised."""
         middleware = copy(self._middleware)
         middleware.app = run
         try:
@@ -55,30 +72,36 @@ class RequestRecorder:
         except Exception as error:
             if run.error is not None:
                 raise run.error  # noqa: B904 - the application's own, as if nothing stood in between
-            warn_once(
-                ("http.server", "raised", type(error).__name__),
-                "Recording an HTTP request raised %r; the request is served, its measurements may be missing.",
-                error,
-            )
-            if not run.entered:
-                await run(scope, receive, send)
+            return error
+        return None
 
 
 class _Run:
-    """One run of the application: notes whether it began and how it failed."""
+    """One run of the application, always on the true scope: notes whether it began and how it failed."""
 
-    __slots__ = ("_app", "entered", "error")
+    __slots__ = ("_app", "_scope", "entered", "error")
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, scope: Scope) -> None:
         self._app = app
+        self._scope = scope
         self.entered = False
         self.error: Exception | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         self.entered = True
         try:
-            await self._app(scope, receive, send)
+            await self._app(self._scope, receive, send)
         except Exception as error:
             self.error = error
             health.exception(error, origin="http")
             raise
+
+
+def _readable(scope: Scope) -> Scope:
+    """Copy a scope with UTF-8 for whatever bytes the client sent, which HTTP takes for Latin-1."""
+    headers = [(_utf8(name), _utf8(value)) for name, value in scope.get("headers", ())]
+    return {**scope, "headers": headers, "query_string": _utf8(scope.get("query_string", b""))}
+
+
+def _utf8(text: bytes) -> bytes:
+    return text.decode("latin-1").encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
 from opentelemetry.util.http import sanitize_method
@@ -42,7 +42,7 @@ class SpanDetails:
         Returns:
             The name of the span and the attributes known so far.
         """
-        method = sanitize_method(scope.get("method", "").strip())
+        method: str = cast("Any", sanitize_method)(scope.get("method", "").strip())
         shown = "HTTP" if method == "_OTHER" else method
         route = self.route(scope)
         if not route:

@@ -142,7 +142,7 @@ def _attach_fastapi(
         app.build_middleware_stack = official_build
         # The official way back builds the stack once more; this keeps the application's own from being
         # made anew for nothing.
-        setattr(app, "_original_build_middleware_stack", lambda: app.router)
+        app._original_build_middleware_stack = lambda: app.router
         FastAPIInstrumentor.uninstrument_app(app)
         stack.restore()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 _VARIABLE = "OTEL_SEMCONV_STABILITY_OPT_IN"
 _lock = threading.Lock()
@@ -58,7 +58,7 @@ def choose_stable_conventions() -> None:
 
 
 @contextmanager
-def _default(value: str) -> Iterator[None]:
+def _default(value: str) -> Generator[None]:
     if os.environ.get(_VARIABLE):
         yield
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,8 @@ class Stack:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        self._override = vars(app).get("build_middleware_stack")
+        self._own = cast("dict[str, Any]", vars(app))
+        self._override: Any = self._own.get("build_middleware_stack")
         self._build: Callable[[], Any] = app.build_middleware_stack
         self._plain: Any = app.middleware_stack
         self._reuse = self._plain is not None
@@ -43,7 +44,7 @@ class Stack:
     def restore(self) -> None:
         """Give the application its own stack back, with the middlewares it has been running."""
         if self._override is None:
-            vars(self._app).pop("build_middleware_stack", None)
+            self._own.pop("build_middleware_stack", None)
         else:
             self._app.build_middleware_stack = self._override
         self._app.middleware_stack = self._plain

@@ -112,7 +112,8 @@ def _main_verb(tokens: list[_Token]) -> tuple[str | None, int]:
     start = next((index for index, token in enumerate(tokens) if token.text != "("), len(tokens))
     first = tokens[start].keyword if start < len(tokens) else ""
     if first != "WITH":
-        return (first if 0 < len(first) <= _MAX_VERB else None), start
+        # SQL's own verbs are letters alone; anything else is a name of the application's.
+        return (first if first.isalpha() and len(first) <= _MAX_VERB else None), start
     depth = 0
     for index in range(start + 1, len(tokens)):
         depth += _DEPTH.get(tokens[index].text, 0)

@@ -1,0 +1,657 @@
+"""Requests served by real FastAPI and Starlette applications, recorded in the stable conventions."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import logging
+import random
+import socket
+import string
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from fastapi import APIRouter, FastAPI, WebSocket
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.routing import Host, Mount, Route, Router
+
+from otelbridge.catalogue import http as catalogue
+from otelbridge.errors import ConfigError
+from otelbridge.instrumentation.http import instrument_http
+from otelbridge.instrumentation.http.recorder import RequestRecorder
+from otelbridge.metrics.switch import switch
+from tests.instrumentation.serving import served
+
+DURATION = catalogue.SERVER_REQUEST_DURATION.name
+ACTIVE = catalogue.SERVER_ACTIVE_REQUESTS.name
+REQUEST_SIZE = catalogue.SERVER_REQUEST_BODY_SIZE.name
+RESPONSE_SIZE = catalogue.SERVER_RESPONSE_BODY_SIZE.name
+EXCEPTIONS = "health.exceptions"
+
+
+class UnusualError(Exception):
+    """Nobody handles this."""
+
+
+async def _order(order_id: int):
+    return {"order": order_id}
+
+
+async def _create(body: dict):
+    return body
+
+
+async def _fail():
+    raise UnusualError("boom")
+
+
+async def _order_starlette(request):
+    return JSONResponse({"order": request.path_params["order_id"]})
+
+
+async def _create_starlette(request):
+    return JSONResponse(await request.json())
+
+
+async def _fail_starlette(request):
+    raise UnusualError("boom")
+
+
+def _fastapi() -> FastAPI:
+    app = FastAPI()
+    app.get("/orders/{order_id}")(_order)
+    app.post("/orders")(_create)
+    app.get("/fail")(_fail)
+    return app
+
+
+def _starlette() -> Starlette:
+    return Starlette(
+        routes=[
+            Route("/orders/{order_id}", _order_starlette),
+            Route("/orders", _create_starlette, methods=["POST"]),
+            Route("/fail", _fail_starlette),
+        ]
+    )
+
+
+@pytest.fixture(params=[_fastapi, _starlette], ids=["fastapi", "starlette"])
+def app(request, recorded):
+    app = request.param()
+    registration = instrument_http(app, meter_provider=switch, excluded_paths=("/metrics",))
+    yield app
+    registration.close()
+
+
+@pytest.fixture
+def instrument(recorded):
+    """Instruments applications for the time of one test."""
+    registrations = []
+
+    def instrument(app, **options):
+        registrations.append(instrument_http(app, meter_provider=switch, **options))
+        return registrations[-1]
+
+    yield instrument
+    for registration in registrations:
+        registration.close()
+
+
+def client(app, **options) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, **options), base_url="http://test")
+
+
+def routes_seen(recorded) -> dict[tuple[str, str | None, int], int]:
+    return {
+        (
+            attributes["http.request.method"],
+            attributes.get("http.route"),
+            attributes["http.response.status_code"],
+        ): count
+        for attributes, (count, _) in recorded.points(DURATION)
+    }
+
+
+def test_every_server_metric_from_real_requests(app, recorded) -> None:
+    with served(app) as url:
+        assert httpx.get(f"{url}/orders/7").json()["order"] in (7, "7")
+        body = {"item": "x" * 500}
+        sent = httpx.post(f"{url}/orders", json=body)
+        assert sent.json() == body
+    get = {
+        "http.request.method": "GET",
+        "http.route": "/orders/{order_id}",
+        "http.response.status_code": 200,
+        "url.scheme": "http",
+        "network.protocol.version": "1.1",
+    }
+    post = {**get, "http.request.method": "POST", "http.route": "/orders"}
+    durations = recorded.points(DURATION)
+    assert [(attributes, count) for attributes, (count, _) in durations] == [(get, 1), (post, 1)]
+    assert all(seconds > 0 for _, (_, seconds) in durations)
+    assert recorded.points(ACTIVE) == [
+        ({"http.request.method": "GET", "url.scheme": "http"}, 0),
+        ({"http.request.method": "POST", "url.scheme": "http"}, 0),
+    ]
+    request_size = len(sent.request.content)
+    assert recorded.points(REQUEST_SIZE) == [(post, (1, request_size))]
+    sizes = {attributes["http.route"]: value for attributes, value in recorded.points(RESPONSE_SIZE)}
+    assert sizes["/orders"] == (1, len(sent.content))
+
+
+def test_attributes_and_boundaries_are_those_of_the_catalogue(app, recorded) -> None:
+    with served(app) as url:
+        httpx.get(f"{url}/orders/7")
+        httpx.post(f"{url}/orders", json={})
+        httpx.get(f"{url}/fail")
+    metrics = recorded.metrics()
+    for declared in catalogue.DOMAIN.metrics[:4]:
+        metric = metrics[declared.name]
+        assert metric.unit == declared.unit
+        for point in metric.data.data_points:
+            assert set(point.attributes) <= declared.attribute_keys
+    assert metrics[DURATION].data.data_points[0].explicit_bounds == catalogue.SERVER_REQUEST_DURATION.buckets.boundaries
+
+
+async def test_active_requests_are_counted_while_they_run(instrument, recorded) -> None:
+    app, entered, leave = FastAPI(), asyncio.Event(), asyncio.Event()
+
+    @app.get("/slow")
+    async def slow():
+        entered.set()
+        await leave.wait()
+
+    instrument(app)
+    async with client(app) as http_client:
+        request = asyncio.create_task(http_client.get("/slow"))
+        await entered.wait()
+        assert recorded.value(ACTIVE) == 1
+        leave.set()
+        await request
+    assert recorded.value(ACTIVE) == 0
+
+
+async def test_unhandled_exception_is_counted_once_and_goes_on(app, recorded) -> None:
+    async with client(app) as http_client:
+        with pytest.raises(UnusualError) as raised:
+            await http_client.get("/fail")
+    assert raised.value.args == ("boom",)
+    assert recorded.points(EXCEPTIONS) == [
+        ({"error.type": f"{UnusualError.__module__}.UnusualError", "health.exception.origin": "http"}, 1)
+    ]
+    ((attributes, (count, _)),) = recorded.points(DURATION)
+    assert (attributes["http.response.status_code"], attributes["error.type"], count) == (500, "500", 1)
+    assert attributes["http.route"] == "/fail"
+    assert recorded.value(ACTIVE) == 0
+
+
+async def test_handled_exception_is_not_counted(instrument, recorded) -> None:
+    app = _fastapi()
+
+    @app.exception_handler(UnusualError)
+    async def handle(request, error):
+        return PlainTextResponse("handled", status_code=409)
+
+    instrument(app)
+    async with client(app) as http_client:
+        assert (await http_client.get("/fail")).status_code == 409
+    assert recorded.points(EXCEPTIONS) == []
+
+
+async def test_metrics_path_is_excluded_exactly(instrument, recorded) -> None:
+    app = FastAPI()
+    for path in ("/metrics", "/metrics-report", "/metrics/deep", "/a/metrics"):
+        app.get(path)(lambda: None)
+    instrument(app, excluded_paths=("/metrics",))
+    async with client(app) as http_client:
+        for path in ("/metrics", "/metrics?name=up", "/metrics-report", "/metrics/deep", "/a/metrics"):
+            assert (await http_client.get(path)).status_code == 200
+        # A client cannot hide requests behind a Host header.
+        await http_client.get("/a/metrics", headers={"host": "x/metrics"})
+    assert {route: count for (_, route, _), count in routes_seen(recorded).items()} == {
+        "/metrics-report": 1,
+        "/metrics/deep": 1,
+        "/a/metrics": 2,
+    }
+
+
+async def test_metrics_path_is_excluded_behind_a_root_path(instrument, recorded) -> None:
+    app = FastAPI()
+    app.get("/metrics")(lambda: None)
+    instrument(app, excluded_paths=("/metrics",))
+    async with client(app, root_path="/api") as http_client:
+        assert (await http_client.get("/api/metrics")).status_code == 200
+    assert recorded.points(DURATION) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "variable"),
+    [
+        (_fastapi, "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS"),
+        (_fastapi, "OTEL_PYTHON_EXCLUDED_URLS"),
+        (_starlette, "OTEL_PYTHON_STARLETTE_EXCLUDED_URLS"),
+        (_starlette, "OTEL_PYTHON_EXCLUDED_URLS"),
+    ],
+)
+async def test_patterns_of_the_user_are_respected(make, variable, instrument, recorded, monkeypatch) -> None:
+    monkeypatch.setenv(variable, "health, orders/7")
+    app = make()
+    instrument(app, excluded_paths=("/metrics",))
+    async with client(app) as http_client:
+        await http_client.get("/orders/7")
+        await http_client.get("/orders/8")
+    assert routes_seen(recorded) == {("GET", "/orders/{order_id}", 200): 1}
+
+
+@pytest.mark.parametrize("make", [_fastapi, _starlette])
+def test_pattern_that_is_none_is_a_clear_error(make, recorded, monkeypatch) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_EXCLUDED_URLS", "fine,(")
+    app = make()
+    with pytest.raises(ConfigError, match=r"OTEL_PYTHON_EXCLUDED_URLS holds '\('"):
+        instrument_http(app, meter_provider=switch)
+    assert "build_middleware_stack" not in vars(app)
+
+
+async def test_routes_may_come_later(instrument, recorded) -> None:
+    app = FastAPI()
+    instrument(app)
+    app.get("/late/{key}")(lambda key: key)
+    async with client(app) as http_client:
+        await http_client.get("/late/1")
+    assert routes_seen(recorded) == {("GET", "/late/{key}", 200): 1}
+
+
+class Stateful:
+    """A middleware of the user that must not be made twice."""
+
+    made = 0
+
+    def __init__(self, app) -> None:
+        type(self).made += 1
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        await self.app(scope, receive, send)
+
+
+@pytest.mark.parametrize("kind", [FastAPI, Starlette])
+def test_inside_the_start_up_of_the_lifespan(kind, recorded) -> None:
+    Stateful.made = 0
+
+    @asynccontextmanager
+    async def lifespan(app):
+        registration = instrument_http(app, meter_provider=switch)
+        app.router.routes.append(Route("/late/{key}", lambda request: PlainTextResponse("late")))
+        yield
+        registration.close()
+
+    app = kind(lifespan=lifespan, middleware=[Middleware(Stateful)])
+    with served(app) as url:
+        assert httpx.get(f"{url}/late/1").text == "late"
+        assert httpx.get(f"{url}/nothing").status_code == 404
+    assert routes_seen(recorded) == {("GET", "/late/{key}", 200): 1, ("GET", None, 404): 1}
+    assert Stateful.made == 1
+
+
+@pytest.mark.parametrize("make", [_fastapi, _starlette])
+async def test_close_restores_the_application(make, recorded) -> None:
+    Stateful.made = 0
+    app = make()
+    app.add_middleware(Stateful)
+    before = set(vars(app))
+    registration = instrument_http(app, meter_provider=switch)
+    async with client(app) as http_client:
+        await http_client.get("/orders/1")
+        stack = app.middleware_stack
+        registration.close()
+        registration.close()
+        assert app.middleware_stack is not stack
+        assert "build_middleware_stack" not in vars(app)
+        assert (await http_client.get("/orders/1")).status_code == 200
+        assert routes_seen(recorded) == {("GET", "/orders/{order_id}", 200): 1}
+        assert Stateful.made == 1
+        again = instrument_http(app, meter_provider=switch)
+        await http_client.get("/orders/1")
+        assert routes_seen(recorded) == {("GET", "/orders/{order_id}", 200): 2}
+        again.close()
+    left = set(vars(app)) - before
+    assert left <= {"_is_instrumented_by_opentelemetry"}
+    assert not getattr(app, "_is_instrumented_by_opentelemetry", False)
+
+
+@pytest.mark.parametrize("make", [_fastapi, _starlette])
+def test_close_before_the_first_request_leaves_room_for_middleware(make, recorded) -> None:
+    app = make()
+    instrument_http(app, meter_provider=switch).close()
+    app.add_middleware(Stateful)
+    assert app.middleware_stack is None
+
+
+async def test_twice_is_harmless(app, recorded, caplog) -> None:
+    first = instrument_http(app, meter_provider=switch)
+    assert instrument_http(app, meter_provider=switch) is first
+    async with client(app) as http_client:
+        await http_client.get("/orders/1")
+    assert routes_seen(recorded) == {("GET", "/orders/{order_id}", 200): 1}
+    assert caplog.records == []
+
+
+async def test_foreign_instrumentation_is_left_alone(recorded, caplog) -> None:
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+    app = _fastapi()
+    FastAPIInstrumentor.instrument_app(app, meter_provider=switch)
+    with caplog.at_level(logging.WARNING, "otelbridge"):
+        instrument_http(app, meter_provider=switch).close()
+    assert "instrumented already" in caplog.text
+    assert app._is_instrumented_by_opentelemetry
+    FastAPIInstrumentor.uninstrument_app(app)
+
+
+async def test_routes_below_mounts_hosts_and_routers(instrument, recorded) -> None:
+    inner = Router([Route("/users/{user}", lambda request: PlainTextResponse("user"))])
+    api = APIRouter(prefix="/v1")
+    api.get("/items/{item}")(lambda item: item)
+    app = FastAPI()
+    app.include_router(api, prefix="/api")
+    app.mount("/inner/{tenant}", inner)
+    app.mount("/raw", PlainTextResponse("raw"))
+    app.router.routes.append(Host("{any}.example.org", inner))
+    instrument(app)
+    async with client(app) as http_client:
+        for path in ("/api/v1/items/1", "/inner/acme/users/1", "/inner/acme/none", "/raw/1", "/raw/2"):
+            await http_client.get(path)
+        for name in ("a", "b"):
+            await http_client.get(f"/users/{name}", headers={"host": f"{name}.example.org"})
+        await http_client.post("/api/v1/items/1")
+    assert routes_seen(recorded) == {
+        ("GET", "/api/v1/items/{item}", 200): 1,
+        ("GET", "/inner/{tenant}/users/{user}", 200): 1,
+        ("GET", "/inner/{tenant}", 404): 1,
+        ("GET", "/raw", 200): 2,
+        ("GET", "/users/{user}", 200): 2,
+        ("POST", "/api/v1/items/{item}", 405): 1,
+    }
+
+
+async def test_mounted_routes_of_starlette(instrument, recorded) -> None:
+    routes = [Route("/{order}", lambda request: PlainTextResponse("order"))]
+    app = Starlette(routes=[Mount("/shop", routes=[Mount("/orders", routes=routes)])])
+    instrument(app)
+    async with client(app) as http_client:
+        await http_client.get("/shop/orders/12")
+    assert routes_seen(recorded) == {("GET", "/shop/orders/{order}", 200): 1}
+
+
+def test_no_client_can_make_series(app, recorded) -> None:
+    chance = random.Random(7)
+
+    def word(letters: str = string.ascii_letters) -> str:
+        return "".join(chance.choices(letters, k=12))
+
+    with served(app) as url:
+        address = urlsplit(url)
+        connection = http.client.HTTPConnection(address.hostname, address.port)
+        for _ in range(300):
+            headers = {
+                "host": f"{word()}:{chance.randrange(1, 65535)}",
+                "user-agent": word(),
+                "x-forwarded-proto": word(),
+                "x-forwarded-host": word(),
+                "traceparent": word(),
+            }
+            path = chance.choice([f"/{word()}", f"/orders/{chance.randrange(10**9)}", f"/orders/1?{word()}={word()}"])
+            method = chance.choice(["GET", "GET", "DELETE", word(string.ascii_uppercase)])
+            connection.request(method, path, headers=headers)
+            connection.getresponse().read()
+        connection.close()
+    points = recorded.points(DURATION)
+    assert sum(count for _, (count, _) in points) == 300
+    # 3 methods, with and without a route, ok, not allowed, not found, not valid.
+    assert len(points) <= 12
+    assert {attributes["http.request.method"] for attributes, _ in points} == {"GET", "DELETE", "_OTHER"}
+    assert {attributes.get("http.route") for attributes, _ in points} == {None, "/orders/{order_id}"}
+    for name in (ACTIVE, REQUEST_SIZE, RESPONSE_SIZE):
+        assert len(recorded.points(name)) <= 12
+
+
+@pytest.mark.parametrize("name", [b"host", b"user-agent", b"traceparent", b"x-anything"])
+def test_no_header_can_make_telemetry_fail_the_request(name, app, recorded, caplog) -> None:
+    with served(app) as url:
+        address = urlsplit(url)
+        host = b"" if name == b"host" else b"host: test\r\n"
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(b"GET /orders/7 HTTP/1.1\r\n" + host + name + b": \xff\\\r\nconnection: close\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    assert routes_seen(recorded) == {("GET", "/orders/{order_id}", 200): 1}
+    assert recorded.points(EXCEPTIONS) == []
+    assert caplog.records == []
+
+
+async def test_no_query_can_make_telemetry_fail_the_request(app, recorded) -> None:
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/orders/7", "headers": [], "scheme": "http"}
+    await app({**scope, "query_string": b"a=\xff"}, receive, send)
+    assert sent[0]["status"] == 200
+    assert routes_seen(recorded) == {("GET", "/orders/{order_id}", 200): 1}
+
+
+@pytest.mark.parametrize("make", [FastAPI, Starlette])
+async def test_response_sizes_are_each_requests_own(make, instrument, recorded) -> None:
+    async def sized(request):
+        return PlainTextResponse("x" * int(request.path_params["size"]))
+
+    async def streamed(request):
+        async def chunks():
+            yield b"chunk"
+
+        return StreamingResponse(chunks())
+
+    app = make()
+    app.router.routes += [Route("/sized/{size}", sized), Route("/streamed", streamed)]
+    instrument(app)
+    async with client(app) as http_client:
+        await asyncio.gather(*(http_client.get(f"/sized/{size}") for size in (10, 200, 3000)))
+        assert (await http_client.get("/streamed")).text == "chunk"
+    sizes = {attributes["http.route"]: value for attributes, value in recorded.points(RESPONSE_SIZE)}
+    assert sizes == {"/sized/{size}": (3, 3210)}
+
+
+@pytest.mark.parametrize("make", [FastAPI, Starlette])
+async def test_streaming_is_not_held_back(make, instrument, recorded) -> None:
+    release = asyncio.Event()
+
+    async def streamed(request):
+        async def chunks():
+            yield b"first"
+            await release.wait()
+            yield b"second"
+
+        return StreamingResponse(chunks())
+
+    app = make()
+    app.router.routes.append(Route("/streamed", streamed))
+    instrument(app)
+    scope = {"type": "http", "method": "GET", "path": "/streamed", "headers": [], "query_string": b"", "scheme": "http"}
+    sent: asyncio.Queue = asyncio.Queue()
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    run = asyncio.create_task(app(scope, receive, sent.put))
+    assert (await sent.get())["type"] == "http.response.start"
+    assert (await sent.get())["body"] == b"first"
+    assert recorded.points(DURATION) == []
+    release.set()
+    await run
+    assert (await sent.get())["body"] == b"second"
+    assert [count for _, (count, _) in recorded.points(DURATION)] == [1]
+
+
+async def test_websockets_pass_and_their_exceptions_count(instrument, recorded) -> None:
+    app = FastAPI()
+
+    @app.websocket("/echo")
+    async def echo(websocket: WebSocket):
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+        raise UnusualError
+
+    instrument(app)
+    messages = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "hello"}]
+    sent = []
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "websocket",
+        "path": "/echo",
+        "headers": [],
+        "query_string": b"",
+        "scheme": "ws",
+        "subprotocols": [],
+    }
+    with pytest.raises(UnusualError):
+        await app(scope, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send"]
+    assert sent[1]["text"] == "hello"
+    assert recorded.points(DURATION) == []
+    assert [value for _, value in recorded.points(EXCEPTIONS)] == [1]
+
+
+async def test_cancelled_request_leaves_nothing_behind(app, instrument, recorded) -> None:
+    entered = asyncio.Event()
+
+    async def slow(request):
+        entered.set()
+        await asyncio.Event().wait()
+
+    app.router.routes.append(Route("/slow", slow))
+    async with client(app) as http_client:
+        request = asyncio.create_task(http_client.get("/slow"))
+        await entered.wait()
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+    assert recorded.value(ACTIVE) == 0
+    assert recorded.points(EXCEPTIONS) == []
+
+
+class Plain:
+    """An application of no known framework that takes ASGI middleware."""
+
+    def __init__(self) -> None:
+        self.app = self.answer
+
+    def add_middleware(self, middleware, **options) -> None:
+        self.app = middleware(self.app, **options)
+
+    async def answer(self, scope, receive, send) -> None:
+        if scope["path"] == "/fail":
+            raise UnusualError
+        await PlainTextResponse("plain")(scope, receive, send)
+
+    async def __call__(self, scope, receive, send) -> None:
+        await self.app(scope, receive, send)
+
+
+async def test_any_application_that_takes_middleware(instrument, recorded) -> None:
+    app = Plain()
+    registration = instrument(app)
+    async with client(app) as http_client:
+        assert (await http_client.get("/anything")).text == "plain"
+        with pytest.raises(UnusualError):
+            await http_client.get("/fail")
+        registration.close()
+        assert (await http_client.get("/unseen")).text == "plain"
+    assert sum(count for _, (count, _) in recorded.points(DURATION)) == 2
+    assert all("http.route" not in attributes for attributes, _ in recorded.points(DURATION))
+    assert [value for _, value in recorded.points(EXCEPTIONS)] == [1]
+
+
+def test_what_takes_no_middleware_is_a_clear_error() -> None:
+    with pytest.raises(ConfigError, match="takes no middleware"):
+        instrument_http(object(), meter_provider=switch)
+
+
+@pytest.mark.parametrize("make", [_fastapi, _starlette])
+async def test_spans_only_where_a_tracer_provider_is_given(make, instrument, recorded) -> None:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    app = make()
+    instrument(app, tracer_provider=provider)
+    async with client(app) as http_client:
+        await http_client.get("/orders/1")
+        with pytest.raises(UnusualError):
+            await http_client.get("/fail")
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert names == ["GET /orders/{order_id}", "GET /fail"]
+    assert exporter.get_finished_spans()[0].attributes["http.route"] == "/orders/{order_id}"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_failing_telemetry_leaves_the_request_alone(when, recorded, caplog) -> None:
+    """A middleware that raises of itself, around a real application."""
+    app = _starlette()
+    calls = []
+
+    class Failing:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            calls.append(scope["path"])
+            if when == "after":
+                await self.app(scope, receive, send)
+            raise LookupError("telemetry")
+
+    recorder = RequestRecorder(Failing(app), ())
+    with caplog.at_level(logging.WARNING, "otelbridge"):
+        async with client(recorder) as http_client:
+            assert (await http_client.get("/orders/1")).json() == {"order": "1"}
+            assert (await http_client.get("/orders/2")).json() == {"order": "2"}
+            with pytest.raises(UnusualError):
+                await http_client.get("/fail")
+    assert len(calls) == (6 if when == "before" else 3)
+    assert len(caplog.records) == 1
+    assert "LookupError('telemetry')" in caplog.text
+    assert [value for _, value in recorded.points(EXCEPTIONS)] == [1]
+
+
+async def test_broken_route_costs_only_the_label(instrument, recorded, caplog) -> None:
+    class Broken(Route):
+        calls = 0
+
+        def matches(self, scope):
+            type(self).calls += 1
+            if type(self).calls == 1:
+                raise RuntimeError("matching")
+            return super().matches(scope)
+
+    app = Starlette(routes=[Broken("/broken", lambda request: PlainTextResponse("served"))])
+    instrument(app)
+    with caplog.at_level(logging.WARNING, "otelbridge"):
+        async with client(app) as http_client:
+            assert (await http_client.get("/broken")).text == "served"
+    assert routes_seen(recorded) == {("GET", None, 200): 1}
+    assert "http.route is absent" in caplog.text

@@ -1,0 +1,91 @@
+"""Which conventions are recorded is decided once a process, so each case runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+VARIABLE = "OTEL_SEMCONV_STABILITY_OPT_IN"
+
+SCRIPT = """
+import asyncio, json, logging, os, sys
+import httpx
+from fastapi import FastAPI
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from otelbridge.instrumentation.http import instrument_clients, instrument_http
+from otelbridge.metrics.switch import switch
+
+logged = []
+handler = logging.Handler()
+handler.emit = lambda record: logged.append(record.getMessage())
+logging.getLogger("otelbridge").addHandler(handler)
+
+if "earlier" in sys.argv:
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+    FastAPIInstrumentor.instrument_app(FastAPI())
+
+reader = InMemoryMetricReader()
+switch.connect(MeterProvider([reader]))
+app = FastAPI()
+app.get("/orders/{order_id}")(lambda order_id: order_id)
+instrument_http(app, meter_provider=switch)
+instrument_clients(("httpx",), switch)
+
+async def main():
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        await client.get("/orders/1")
+
+asyncio.run(main())
+names = [
+    metric.name
+    for resource in reader.get_metrics_data().resource_metrics
+    for scope in resource.scope_metrics
+    for metric in scope.metrics
+]
+print(json.dumps({"names": names, "logged": logged, "variable": os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN")}))
+"""
+
+
+def run(*arguments: str, said: str | None = None) -> dict:
+    environment = {key: value for key, value in os.environ.items() if key != VARIABLE}
+    if said is not None:
+        environment[VARIABLE] = said
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("said", [None, ""])
+def test_stable_by_default_and_the_environment_stays(said) -> None:
+    result = run(said=said)
+    assert "http.server.request.duration" in result["names"]
+    assert "http.server.duration" not in result["names"]
+    assert result["logged"] == []
+    assert result["variable"] == said
+
+
+def test_the_users_word_counts() -> None:
+    both = run(said="http/dup")
+    assert {"http.server.request.duration", "http.server.duration"} <= set(both["names"])
+    assert both["logged"] == []
+    old = run(said="database")
+    assert "http.server.request.duration" not in old["names"]
+    assert len(old["logged"]) == 1
+    assert f"{VARIABLE}=database does not choose" in old["logged"][0]
+    assert old["variable"] == "database"
+
+
+def test_too_late_is_said_once_with_the_cure() -> None:
+    result = run("earlier")
+    assert "http.server.duration" in result["names"]
+    assert len(result["logged"]) == 1
+    assert "another instrumentation" in result["logged"][0]
+    assert f"Set {VARIABLE}=http" in result["logged"][0]
+    assert result["variable"] is None
