@@ -14,9 +14,12 @@ import anyio.lowlevel
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otelbridge.diagnostics import forget_warnings
 from otelbridge.domains import agents
+from otelbridge.metrics.switch import switch
 
 AGENT = "gen_ai.invoke_agent.duration"
 ACTIVE = "agent.invocation.active"
@@ -598,3 +601,19 @@ def test_no_argument_ever_raises(recorded, data):
             agents.decision(draw(), draw(), agent=draw())
     assert recorded.points(ACTIVE)
     assert all(value == 0 for _attributes, value in recorded.points(ACTIVE))
+
+
+def test_an_invocation_takes_nothing_from_a_provider_that_did_not_count_it(recorded) -> None:
+    with agents.invocation("planner"):
+        other = InMemoryMetricReader()
+        provider = MeterProvider([other], shutdown_on_exit=False)
+        switch.connect(provider)
+    names = [
+        metric.name
+        for resource in other.get_metrics_data().resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    ]
+    assert "gen_ai.invoke_agent.duration" in names
+    assert "agent.invocation.active" not in names
+    provider.shutdown()

@@ -53,7 +53,7 @@ def test_explicit_name_beside_auto_must_be_installed(monkeypatch) -> None:
 
 
 def test_unknown_name_suggests() -> None:
-    with pytest.raises(ConfigError, match="Unknown instrumentation 'fastpai'. Did you mean 'fastapi'"):
+    with pytest.raises(ConfigError, match=r"Unknown instrumentation 'fastpai'\. Did you mean 'fastapi'"):
         discovery.select(("fastpai",))
 
 

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from otelbridge.catalogue.registry import DOMAINS
 from otelbridge.catalogue.naming import metric_name
+from otelbridge.catalogue.registry import DOMAINS
 from otelbridge.stack import StackError, locate
 from tests.components import missing
 from tests.integration.series import families, names, read, resting

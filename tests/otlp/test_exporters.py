@@ -17,7 +17,7 @@ from otelbridge.config.options import Otlp
 from otelbridge.errors import ConfigError
 from otelbridge.metrics.pipeline import Pipeline
 from otelbridge.otlp.exporters import create_metric_exporter
-from otelbridge.otlp.reader import create_console_reader, create_otlp_reader
+from otelbridge.otlp.reader import create_otlp_reader
 from otelbridge.otlp.spans import Spans
 from tests.receiver import Receiver
 
@@ -109,7 +109,7 @@ def test_grpc_metrics_arrive() -> None:
     metadata: list[dict[str, str]] = []
 
     class Service(metrics_service_pb2_grpc.MetricsServiceServicer):
-        def Export(self, request, context):
+        def Export(self, request, context):  # noqa: N802  # the name is the service's
             received.append(request)
             metadata.append(dict(context.invocation_metadata()))
             return metrics_service_pb2.ExportMetricsServiceResponse()

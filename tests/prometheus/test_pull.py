@@ -93,7 +93,7 @@ def test_server_listens_on_the_asked_address_only(server) -> None:
     own = socket.gethostbyname(socket.gethostname())
     if own.startswith("127."):
         own = "127.0.0.2"
-    with pytest.raises(OSError, match="refused|unreachable"):
+    with pytest.raises(OSError, match=r"refused|unreachable"):
         socket.create_connection((own, port), timeout=2)
 
 
@@ -113,7 +113,7 @@ def test_a_port_in_use_is_an_error_that_names_it(pull) -> None:
 
 
 def test_an_unknown_host_is_an_error_that_names_it(pull) -> None:
-    with pytest.raises(ConfigError, match="no.such.host.invalid:0"):
+    with pytest.raises(ConfigError, match=r"no\.such\.host\.invalid:0"):
         MetricsServer(Prometheus(mode="server", host="no.such.host.invalid", port=0), pull)
 
 

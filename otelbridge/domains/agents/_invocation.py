@@ -11,6 +11,7 @@ from otelbridge.domains.agents._inference import Inference
 from otelbridge.domains.agents._step import Step, meter
 from otelbridge.domains.agents._tokens import Usage, record_call
 from otelbridge.domains.agents._tool import Tool
+from otelbridge.domains.presence import Presence
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -43,6 +44,7 @@ class Invocation(Step):
         "_caller",
         "_inside",
         "_outside",
+        "_presence",
         "agent",
         "calls",
         "domain",
@@ -78,6 +80,7 @@ class Invocation(Step):
         self._caller = caller
         self._inside: Invocation | None = self
         self._outside: Invocation | None = None
+        self._presence = Presence(_active)
 
     def __enter__(self) -> Self:
         self.outer = self._outside = current()
@@ -188,10 +191,10 @@ class Invocation(Step):
         innermost.set(self._inside)
 
     def _started(self) -> None:
-        _active.record(1, self._active_attributes())
+        self._presence.begin({"gen_ai.agent.name": self.agent, "agent.type": self.type})
 
     def _finished(self, seconds: float, error: BaseException | None) -> None:
-        _active.record(-1, self._active_attributes())
+        self._presence.end()
         by_agent = {"gen_ai.agent.name": self.agent}
         _inference_calls.record(self.calls.inferences, by_agent)
         _tool_calls.record(self.calls.tools, by_agent)
@@ -210,6 +213,3 @@ class Invocation(Step):
                 "error.type": self._error_type(error),
             },
         )
-
-    def _active_attributes(self) -> dict[str, str | None]:
-        return {"gen_ai.agent.name": self.agent, "agent.type": self.type}

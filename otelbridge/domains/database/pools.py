@@ -6,31 +6,29 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from otelbridge.domains.database import records
-from otelbridge.domains.operation import Operation
+from otelbridge.domains.operation import Operation, is_timeout
+from otelbridge.domains.presence import Presence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
 
-# Drivers have timeouts of their own, most of which are no TimeoutError of Python's, and on Python 3.10
-# asyncio's is not either. By name they are told apart without importing any of them.
-_TIMEOUTS = frozenset({"TimeoutError", "PoolTimeout"})
 
-
-def is_timeout(error: BaseException) -> bool:
-    """Tell whether an exception says that waiting for a connection took too long."""
-    return any(base.__name__ in _TIMEOUTS for base in type(error).__mro__)
+def _took_too_long(error: BaseException) -> bool:
+    # psycopg's pool has an exception of its own; by name it is told without importing it.
+    return is_timeout(error) or any(kind.__name__ == "PoolTimeout" for kind in type(error).__mro__)
 
 
 class _Waiting(Operation):
     """One wait for a connection."""
 
-    __slots__ = ("_pool",)
+    __slots__ = ("_pool", "_presence")
 
     def __init__(self, pool: Pool) -> None:
         super().__init__()
         self._pool = pool
+        self._presence = Presence(records.CONNECTION_PENDING_REQUESTS)
 
     def _again(self) -> Self:
         return type(self)(self._pool)
@@ -39,13 +37,13 @@ class _Waiting(Operation):
         return records.METER.active
 
     def _started(self) -> None:
-        records.CONNECTION_PENDING_REQUESTS.record(1, self._pool.attributes)
+        self._presence.begin(self._pool.attributes)
 
     def _finished(self, seconds: float, error: BaseException | None) -> None:
-        records.CONNECTION_PENDING_REQUESTS.record(-1, self._pool.attributes)
+        self._presence.end()
         if error is None:
             records.CONNECTION_WAIT_TIME.record(seconds, self._pool.attributes)
-        elif is_timeout(error):
+        elif _took_too_long(error):
             self._pool.timed_out()
 
 

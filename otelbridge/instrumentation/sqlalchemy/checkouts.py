@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.database import records
-from otelbridge.domains.database.pools import is_timeout
+from otelbridge.domains.operation import is_timeout
+from otelbridge.domains.presence import Presence
 from otelbridge.instrumentation.sqlalchemy.patches import Patches
 
 if TYPE_CHECKING:
@@ -61,26 +62,27 @@ class Checkouts:
         def connect() -> Any:
             if self._closed or not records.METER.active:
                 return original()
-            records.CONNECTION_PENDING_REQUESTS.record(1, self._attributes)
+            pending = Presence(records.CONNECTION_PENDING_REQUESTS)
+            pending.begin(self._attributes)
             begin = perf_counter()
             try:
                 connection = original()
             except BaseException as error:
                 self._refused(error)
                 raise
+            finally:
+                pending.end()
             self._obtained(connection, begin)
             return connection
 
         return connect
 
     def _refused(self, error: BaseException) -> None:
-        records.CONNECTION_PENDING_REQUESTS.record(-1, self._attributes)
         if is_timeout(error) and _from_pool(error):
             records.CONNECTION_TIMEOUTS.record(1, self._attributes)
 
     def _obtained(self, connection: Any, begin: float) -> None:
         now = perf_counter()
-        records.CONNECTION_PENDING_REQUESTS.record(-1, self._attributes)
         records.CONNECTION_WAIT_TIME.record(now - begin, self._attributes)
         try:
             token = id(connection)
