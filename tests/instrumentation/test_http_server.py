@@ -8,6 +8,7 @@ import logging
 import random
 import socket
 import string
+import sys
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -23,7 +24,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Host, Mount, Route, Router
 
 from otelbridge.catalogue import http as catalogue
-from otelbridge.errors import ConfigError
+from otelbridge.errors import ConfigError, MissingDependencyError
+from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.http import instrument_http
 from otelbridge.instrumentation.http.recorder import RequestRecorder
 from otelbridge.metrics.switch import switch
@@ -586,6 +588,30 @@ async def test_any_application_that_takes_middleware(instrument, recorded) -> No
     assert sum(count for _, (count, _) in recorded.points(DURATION)) == 2
     assert all("http.route" not in attributes for attributes, _ in recorded.points(DURATION))
     assert [value for _, value in recorded.points(EXCEPTIONS)] == [1]
+
+
+async def test_fastapi_without_its_instrumentation_is_taken_as_starlette(instrument, recorded, monkeypatch) -> None:
+    lacking = discovery.Instrumentation((discovery.Need("no_such", "no-such"),), "fastapi")
+    monkeypatch.setitem(discovery._KNOWN, "fastapi", lacking)
+    app = _fastapi()
+    instrument(app)
+    async with client(app) as http_client:
+        await http_client.get("/orders/1")
+    assert routes_seen(recorded) == {("GET", "/orders/{order_id}", 200): 1}
+    assert "opentelemetry.instrumentation.asgi" in {
+        scope_metrics.scope.name
+        for resource_metrics in recorded.reader.get_metrics_data().resource_metrics
+        for scope_metrics in resource_metrics.scope_metrics
+    }
+
+
+@pytest.mark.parametrize(("make", "extra"), [(_fastapi, "fastapi"), (_starlette, "starlette")])
+def test_without_any_instrumentation_the_extra_is_named(make, extra, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.asgi", None)
+    lacking = discovery.Instrumentation((discovery.Need("no_such", "no-such"),), "fastapi")
+    monkeypatch.setitem(discovery._KNOWN, "fastapi", lacking)
+    with pytest.raises(MissingDependencyError, match=rf"otelbridge\[{extra}\]"):
+        instrument_http(make(), meter_provider=switch)
 
 
 def test_what_takes_no_middleware_is_a_clear_error() -> None:

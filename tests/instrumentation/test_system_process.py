@@ -77,6 +77,7 @@ if "no psutil" in sys.argv:
     sys.modules["psutil"] = None
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 from otelbridge.instrumentation.system import instrument_process, instrument_runtime
 from otelbridge.instrumentation.system import process
 from otelbridge.metrics.switch import switch
@@ -86,7 +87,8 @@ if "no proc" in sys.argv:
 
 def read():
     reader = InMemoryMetricReader()
-    switch.connect(MeterProvider([reader]))
+    # Left to itself, the provider detects its resource in a thread that may still be there.
+    switch.connect(MeterProvider([reader], resource=Resource({})))
     data = json.loads(reader.get_metrics_data().to_json())
     metrics = data["resource_metrics"][0]["scope_metrics"][0]["metrics"]
     return {metric["name"]: [point["value"] for point in metric["data"]["data_points"]] for metric in metrics}

@@ -179,7 +179,7 @@ class _Network:
 
         counters = psutil.net_io_counters(pernic=True)
         self._admit(name for name in sorted(counters) if not name.startswith(_CONTAINER_ENDS))
-        for name in self._shown & counters.keys():
+        for name in sorted(self._shown & counters.keys()):
             counter = counters[name]
             interface = system.INTERFACE_NAME.key
             direction = system.IO_DIRECTION.key
