@@ -14,7 +14,7 @@ from otelbridge.instrumentation.attach import Attachments
 from otelbridge.metrics.pipeline import Pipeline
 from otelbridge.metrics.resource import create_resource
 from otelbridge.metrics.switch import switch
-from otelbridge.metrics.views import create_views
+from otelbridge.metrics.views import check_targets, create_views
 from otelbridge.otlp.reader import create_console_reader, create_otlp_reader
 from otelbridge.otlp.spans import Spans
 from otelbridge.prometheus.endpoint import AsgiEndpoint
@@ -70,6 +70,8 @@ class Bridge:
         """The service; None with the user's own provider, and when switched off."""
         self.metrics_url: str | None = None
         """Where Prometheus can scrape: a full URL for the own server, a path for an application."""
+        self.running = False
+        """Whether it has been started, and not shut down since."""
         self._pull: PrometheusPull | None = None
         self._pipeline: Pipeline | None = None
         self._spans: Spans | None = None
@@ -98,7 +100,7 @@ class Bridge:
         Args:
             app: A FastAPI or Starlette application.
         """
-        if self._attachments is not None:
+        if self._attachments is not None and self.running:
             self._attachments.app(app)
 
     def instrument_engine(self, engine: Any) -> None:
@@ -107,7 +109,7 @@ class Bridge:
         Args:
             engine: A SQLAlchemy ``Engine`` or ``AsyncEngine``.
         """
-        if self._attachments is not None:
+        if self._attachments is not None and self.running:
             self._attachments.engine(engine)
 
     def force_flush(self, timeout: float = 10.0) -> bool:
@@ -132,10 +134,10 @@ class Bridge:
         Returns:
             Whether every reader stopped without an error.
         """
-        # First the data, while everything that observes is still there to be read.
-        stopped = True if self._pipeline is None else self._pipeline.shutdown(timeout)
-        self._undo.close()
-        return stopped
+        self.running = False
+        with self._undo:  # also when somebody has no patience for the last push
+            # First the data, while everything that observes is still there to be read.
+            return True if self._pipeline is None else self._pipeline.shutdown(timeout)
 
     def start(self) -> None:
         """Start everything, or nothing.
@@ -144,9 +146,11 @@ class Bridge:
             ConfigError: Something that was asked for cannot be had. What had been started is undone.
         """
         if not self.config.enabled:
+            self.running = True
             logger.info("otelbridge is switched off (OTEL_SDK_DISABLED); nothing is recorded.")
             return
         names = discovery.select(self.config.instrument)
+        check_targets(METRICS.values(), self.config.views)
         with ExitStack() as undo:
             self._serve(undo)
             provider = self.attached.meter_provider or self._create_pipeline(undo).provider
@@ -156,6 +160,7 @@ class Bridge:
             switch.connect(provider, muted)
             self._attach(names, undo)
             self._undo = undo.pop_all()
+        self.running = True
 
     def _serve(self, undo: ExitStack) -> None:
         config = self.config.prometheus
@@ -172,16 +177,21 @@ class Bridge:
 
     def _create_pipeline(self, undo: ExitStack) -> Pipeline:
         self.resource = create_resource(self.config)
-        push: list[MetricReader] = [create_otlp_reader(destination) for destination in self.config.otlp]
-        if self.config.console:
-            push.append(create_console_reader())
-        self._pipeline = Pipeline(
-            self.resource,
-            create_views(METRICS.values(), self.config.views),
-            [self._pull.reader] if self._pull else [],
-            push,
-            self.config.exemplar_filter,
-        )
+        push: list[MetricReader] = []
+        with ExitStack() as undo_push:
+            undo_push.callback(_stop, push)
+            for destination in self.config.otlp:
+                push.append(create_otlp_reader(destination))  # noqa: PERF401  # those before a failure must be in it
+            if self.config.console:
+                push.append(create_console_reader())
+            self._pipeline = Pipeline(
+                self.resource,
+                create_views(METRICS.values(), self.config.views),
+                [self._pull.reader] if self._pull else [],
+                push,
+                self.config.exemplar_filter,
+            )
+            undo_push.pop_all()
         undo.callback(self._pipeline.shutdown, _SHUTDOWN_TIMEOUT)
         return self._pipeline
 
@@ -204,6 +214,12 @@ class Bridge:
             attachments.app(self.attached.app)
         for engine in self.attached.engines:
             attachments.engine(engine)
+
+
+def _stop(readers: Sequence[MetricReader]) -> None:
+    # Each has a thread from the start, which stops with the provider, once there is one.
+    for reader in readers:
+        reader.shutdown()  # pyright: ignore[reportUnknownMemberType]
 
 
 def create_bridge(config: Config, attached: Attached) -> Bridge:

@@ -8,7 +8,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from opentelemetry.metrics import set_meter_provider
+from opentelemetry.metrics import MeterProvider, set_meter_provider
 
 from otelbridge.bridge import Attached, Bridge, create_bridge
 from otelbridge.catalogue.registry import DOMAIN_NAMES
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Literal
 
-    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.metrics.view import View
 
     from otelbridge.config.options import Config, OtlpOptions, PrometheusOptions, ResourceValue
@@ -113,7 +112,7 @@ def init(
         decided = _without_exports(decided, arguments, meter_provider)
     global _bridge
     with _lock:
-        if _bridge is not None:
+        if _bridge is not None and _bridge.running:
             return _same(_bridge, decided, attached)
         if meter_provider is None:
             _check_owner()
@@ -189,12 +188,23 @@ def _check_owner() -> None:
 
 
 def _without_exports(config: Config, arguments: Settings, provider: MeterProvider) -> Config:
+    if not isinstance(provider, MeterProvider):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(
+            f"meter_provider= is a {type(provider).__qualname__}, which is no meter provider",
+            "Pass an opentelemetry.metrics.MeterProvider, such as the SDK's",
+        )
     if provider is switch:
         raise ConfigError(
             "meter_provider= is otelbridge's own provider",
             "Leave meter_provider= out; init() records to it anyway",
         )
-    theirs = [name for name in ("prometheus", "otlp", "views") if getattr(arguments, name)]
+    said = {
+        "prometheus": arguments.prometheus is not None and arguments.prometheus.mode != "off",
+        "otlp": arguments.otlp,
+        "views": arguments.views,
+        "traces": arguments.traces,
+    }
+    theirs = [name for name, value in said.items() if value]
     if theirs:
         raise ConfigError(
             f"With meter_provider= the settings {', '.join(theirs)} belong to that provider",

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -77,6 +78,20 @@ async def test_application_serves_and_is_recorded() -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         assert (await client.get("/metrics")).status_code == 404
         assert (await client.get("/items/1")).status_code == 200
+
+
+async def test_a_mounted_application_is_counted_once() -> None:
+    app, inner = FastAPI(), FastAPI()
+    inner.get("/items/{item}")(lambda item: {"item": item})
+    app.mount("/inner", inner)
+    bridge = otelbridge.init(service_name="shop", app=app)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.get("/inner/items/1")).status_code == 200
+    lines = [
+        line for line in bridge.render().splitlines() if line.startswith("http_server_request_duration_seconds_count")
+    ]
+    assert [line.rsplit(" ", 1)[1] for line in lines] == ["1.0"]
+    assert 'http_route="/inner/items/{item}"' in lines[0]
 
 
 def test_engines_are_recorded_one_or_several() -> None:
@@ -350,5 +365,58 @@ def test_global_instruments_are_guarded(caplog) -> None:
     counter = get_meter_provider().get_meter("mine").create_counter("mine.count")
     counter.add("five")
     counter.add(2)
-    assert "Recording to mine.count raised" in caplog.text
+    assert "mine.count leaves out the amount 'five'" in caplog.text
     assert "mine_count_total 2.0" in bridge.render()
+
+
+def test_a_bridge_that_was_shut_down_itself_does_not_come_back() -> None:
+    bridge = otelbridge.init(prometheus=_OWN_PORT)
+    assert bridge.shutdown()
+    assert not bridge.running
+    again = otelbridge.init(prometheus=_OWN_PORT)
+    assert again is not bridge
+    assert httpx.get(again.metrics_url).status_code == 200
+
+
+def test_the_first_destinations_stop_when_a_later_one_cannot_be_made() -> None:
+    before = _threads()
+    bad = otelbridge.OtlpOptions(endpoint="https://127.0.0.1:1", certificate="absent")
+    with pytest.raises(ConfigError, match="certificate"):
+        otelbridge.init(prometheus="off", otlp=[otelbridge.OtlpOptions(endpoint="http://127.0.0.1:1"), bad])
+    assert _threads() == before
+
+
+def test_an_interrupted_shutdown_still_takes_everything_down(monkeypatch) -> None:
+    def interrupted(self, timeout):
+        raise KeyboardInterrupt
+
+    before = _threads()
+    bridge = otelbridge.init(prometheus=_OWN_PORT)
+    monkeypatch.setattr("otelbridge.metrics.pipeline.Pipeline.shutdown", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        otelbridge.shutdown()
+    assert switch.provider is None
+    assert _threads() == before
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(bridge.metrics_url)
+
+
+def test_meter_provider_takes_a_provider_and_may_come_with_the_endpoint_off() -> None:
+    with pytest.raises(ConfigError, match="is a int, which is no meter provider"):
+        otelbridge.init(meter_provider=42)
+    provider = MeterProvider(shutdown_on_exit=False)
+    with pytest.raises(ConfigError, match="the settings traces belong"):
+        otelbridge.init(meter_provider=provider, traces=True)
+    assert otelbridge.init(meter_provider=provider, prometheus=False, otlp=False, traces=False).running
+    provider.shutdown()
+
+
+def test_a_view_with_a_name_nearly_right_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"Write 'business\.revenue' if that is meant"):
+        otelbridge.init(prometheus="off", views=[View(instrument_name="business_revenue_total")])
+
+
+def test_init_from_many_threads_gives_one_bridge() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        bridges = set(pool.map(lambda _: otelbridge.init(prometheus=_OWN_PORT), range(16)))
+    assert len(bridges) == 1

@@ -124,13 +124,15 @@ def _attributes(value: object) -> Mapping[str, ResourceValue] | None:
             raise ConfigError(f"resource_attributes has the key {key!r}", "Give keys that are texts")
         if not _is_attribute(item):
             raise ConfigError(
-                f"resource_attributes[{key!r}] is {type(item).__name__}, which no attribute can hold",
-                "Give a text, a truth value, a number, or a sequence of one of these types",
+                f"resource_attributes[{key!r}] is a value of type {type(item).__name__} that no attribute can hold",
+                "Give a text, a truth value, a number of at most 64 bits, or a sequence of one of these types",
             )
     return cast("Mapping[str, ResourceValue]", dict(attributes))
 
 
 def _is_attribute(value: object) -> bool:
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63  # what OTLP can carry
     if isinstance(value, _ATTRIBUTE_TYPES):
         return True
     if not isinstance(value, Sequence) or isinstance(value, (bytes, bytearray)):

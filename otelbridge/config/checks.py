@@ -171,9 +171,9 @@ def header(where: str, name: object, value: object) -> tuple[str, str]:
             f"{where} has a header whose name is not allowed (the header is not shown, it may be secret)",
             "A header name is made of letters, digits and !#$%&'*+-.^_`|~",
         )
-    if not isinstance(value, str) or _CONTROL.search(value):
+    if not isinstance(value, str) or _CONTROL.search(value) or not value.isascii() or value != value.strip():
         raise ConfigError(
             f"{where} has a value for the header {name!r} that is not allowed (it is not shown, it may be secret)",
-            "Give a text without line breaks and other control characters",
+            "Give a text of ASCII characters without line breaks, other control characters and spaces around it",
         )
     return name.lower(), value

@@ -95,7 +95,9 @@ def _explicit(where: str, section: Any) -> sdk.Aggregation:
     boundaries: list[float] | None = section.boundaries
     if boundaries is not None and sorted(set(boundaries)) != boundaries:
         raise ConfigError(f"{where}.boundaries is {boundaries}, which does not rise", "Sort it, each value once")
-    return sdk.ExplicitBucketHistogramAggregation(boundaries, section.record_min_max is not False)
+    # Floats, because an integer bound would be printed as another label value in Prometheus.
+    floats = None if boundaries is None else [float(bound) for bound in boundaries]
+    return sdk.ExplicitBucketHistogramAggregation(floats, section.record_min_max is not False)
 
 
 def _exponential(where: str, section: Any) -> sdk.Aggregation:

@@ -57,15 +57,15 @@ class OtlpOptions:
     """Whether metrics are pushed to it. By default where an endpoint for them is said. Spans do not
     depend on it."""
 
-    endpoint: str | None = None
+    endpoint: str | None = field(default=None, repr=False)
     """Base URL of the receiver. ``/v1/metrics`` is added to it for HTTP, as the specification does with
     ``OTEL_EXPORTER_OTLP_ENDPOINT``. Default ``http://localhost:4318`` for HTTP, ``http://localhost:4317``
     for gRPC."""
 
-    metrics_endpoint: str | None = None
+    metrics_endpoint: str | None = field(default=None, repr=False)
     """Full URL for metrics, used as it is. Wins over `endpoint`."""
 
-    traces_endpoint: str | None = None
+    traces_endpoint: str | None = field(default=None, repr=False)
     """Full URL for traces, used as it is. Wins over `endpoint`."""
 
     protocol: OtlpProtocol | None = None
@@ -181,10 +181,10 @@ class Prometheus:
 class Otlp:
     """One OTLP destination, decided."""
 
-    metrics_endpoint: str
+    metrics_endpoint: str = field(repr=False)
     """Full URL for metrics (for gRPC the base URL)."""
 
-    traces_endpoint: str
+    traces_endpoint: str = field(repr=False)
     """Full URL for traces (for gRPC the base URL)."""
 
     protocol: OtlpProtocol = "http/protobuf"

@@ -8,14 +8,15 @@ switch, so they can be made at import time, before `init()`.
 from __future__ import annotations
 
 import math
+import re
 import threading
 from decimal import Decimal
 from numbers import Real
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 from opentelemetry.metrics import Observation
 
-from otelbridge.catalogue.model import Domain, Kind, Metric
+from otelbridge.catalogue.model import Attribute, Domain, Kind, Metric
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.switch import switch
 from otelbridge.version import __version__
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
 OTHER = "_OTHER"
 """What a value outside a closed set is recorded as, as the semantic conventions do it."""
 
+MAX_LENGTH = 1024
+"""Characters of a text attribute that are kept; OpenTelemetry leaves the limit to its users."""
+
+# What OTLP holds in an integer. One number beyond it would cost the whole export, at every export.
+_INT64 = 2**63
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
 
 def checked_amount(metric: Metric, amount: object) -> float | None:
     """Return an amount that the metric can take, or None after reporting why it cannot.
@@ -47,9 +55,9 @@ def checked_amount(metric: Metric, amount: object) -> float | None:
     Returns:
         The amount as an int or float; None for anything that is not a finite real number, and for a
         negative one where the metric only counts up. Decimals, fractions and the numbers of NumPy are
-        taken as floats.
+        taken as floats, and so are whole numbers of more than 64 bits.
     """
-    if isinstance(amount, bool) or not isinstance(amount, (int, float, Decimal, Real)):
+    if not _is_number(amount):
         warn_once(
             (metric.name, "type"),
             "%s takes a number, not %.100r of type %s; the measurement is left out.",
@@ -73,14 +81,26 @@ def checked_amount(metric: Metric, amount: object) -> float | None:
     return number
 
 
+def _is_number(amount: object) -> TypeGuard[float | Decimal | Real]:
+    try:
+        return isinstance(amount, (int, float, Decimal, Real)) and not isinstance(amount, bool)
+    except Exception:  # a proxy, say, that raises when it is asked what it is
+        return False
+
+
 def _finite(amount: float | Decimal | Real) -> float | None:
     try:
         as_float = float(amount)
-    except (ArithmeticError, TypeError, ValueError):  # an int beyond every float, a signalling NaN
+    except Exception:  # an int beyond every float, a signalling NaN, a number of somebody's own making
         return None
     if not math.isfinite(as_float):
         return None
-    return amount if isinstance(amount, (int, float)) else as_float
+    whole = int(amount) if isinstance(amount, int) else None
+    return as_float if whole is None or not _fits(whole) else whole
+
+
+def _fits(whole: int) -> bool:
+    return -_INT64 <= whole < _INT64
 
 
 def checked_attributes(metric: Metric, attributes: Attributes | None) -> dict[str, AttributeValue]:
@@ -91,8 +111,9 @@ def checked_attributes(metric: Metric, attributes: Attributes | None) -> dict[st
         attributes: What the caller gave; a value of None means absent.
 
     Returns:
-        A new dictionary. Unknown keys and wrong types are left out and reported once; a value outside
-        a closed set becomes `OTHER`.
+        A new dictionary. Unknown keys, wrong types and numbers no exporter can write are left out and
+        reported once; a value outside a closed set becomes `OTHER`. Texts are cut at `MAX_LENGTH` and
+        made encodable.
     """
     kept: dict[str, AttributeValue] = {}
     if attributes is None:
@@ -109,38 +130,84 @@ def checked_attributes(metric: Metric, attributes: Attributes | None) -> dict[st
         return kept
     declared = {attribute.key: attribute for attribute in metric.attributes}
     for key, value in items:
-        if value is None:
+        try:
+            checked = None if value is None else _checked_value(metric, declared, key, value)
+        except Exception as error:  # a proxy, say, that raises when it is asked what it is
+            warn_once((metric.name, "value", _shown(key)), "An attribute of %s raised %r.", metric.name, error)
             continue
-        attribute = declared.get(key) if isinstance(cast("object", key), str) else None
-        if attribute is None:
-            warn_once(
-                (metric.name, "key", _shown(key)),
-                "%s has no attribute %s; it is left out. Known: %s.",
-                metric.name,
-                _shown(key),
-                ", ".join(declared) or "none",
-            )
-        elif not isinstance(cast("object", value), (str, bool, int, float)):
-            warn_once(
-                (metric.name, "value", attribute.key),
-                "The attribute %s of %s takes a string, number or boolean, not %s; it is left out.",
-                attribute.key,
-                metric.name,
-                type(value).__name__,
-            )
-        elif attribute.closed and value not in attribute.values:
-            warn_once(
-                (metric.name, "closed", attribute.key),
-                "%.100r is no value of %s; it is recorded as %s. Known: %s.",
-                value,
-                attribute.key,
-                OTHER,
-                ", ".join(attribute.values),
-            )
-            kept[attribute.key] = OTHER
-        else:
-            kept[attribute.key] = value
+        if checked is not None:
+            kept[str.__str__(key)] = checked
     return kept
+
+
+def _checked_value(
+    metric: Metric, declared: Mapping[str, Attribute], key: str, value: AttributeValue
+) -> AttributeValue | None:
+    attribute = declared.get(key) if isinstance(cast("object", key), str) else None
+    if attribute is None:
+        warn_once(
+            (metric.name, "key", _shown(key)),
+            "%s has no attribute %s; it is left out. Known: %s.",
+            metric.name,
+            _shown(key),
+            ", ".join(declared) or "none",
+        )
+        return None
+    if not isinstance(cast("object", value), (str, bool, int, float)):
+        warn_once(
+            (metric.name, "value", attribute.key),
+            "The attribute %s of %s takes a string, number or boolean, not %s; it is left out.",
+            attribute.key,
+            metric.name,
+            type(value).__name__,
+        )
+        return None
+    if attribute.closed and value not in attribute.values:
+        warn_once(
+            (metric.name, "closed", attribute.key),
+            "%.100r is no value of %s; it is recorded as %s. Known: %s.",
+            value,
+            attribute.key,
+            OTHER,
+            ", ".join(attribute.values),
+        )
+        return OTHER
+    return _plain(metric, attribute.key, value)
+
+
+def _plain(metric: Metric, key: str, value: AttributeValue) -> AttributeValue | None:
+    """Give a value every exporter can write, and writes alike; None, after a report, where there is none."""
+    # An Enum of texts, say, prints its name in one place and its value in another.
+    if isinstance(value, str):
+        return _encodable(metric, key, str.__str__(value))
+    if isinstance(value, bool):
+        return value
+    number = int(value) if isinstance(value, int) else float(value)
+    if _fits(number) if isinstance(number, int) else math.isfinite(number):
+        return number
+    warn_once(
+        (metric.name, "number", key),
+        "The attribute %s of %s takes a finite number of at most 64 bits; another one is left out.",
+        key,
+        metric.name,
+    )
+    return None
+
+
+def _encodable(metric: Metric, key: str, text: str) -> str:
+    if len(text) > MAX_LENGTH:
+        warn_once(
+            (metric.name, "length", key),
+            "The attribute %s of %s is cut at %d characters, it has %d: %.100r. Record a word of a small set.",
+            key,
+            metric.name,
+            MAX_LENGTH,
+            len(text),
+            text,
+        )
+        text = text[:MAX_LENGTH]
+    # File names and the like come with lone surrogates, which no UTF-8 holds: one would fail every scrape.
+    return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _shown(key: object) -> str:
@@ -222,6 +289,11 @@ class Observed:
             A handle whose `close()` removes the source.
         """
         entry = (source, checked_attributes(self.metric, attributes))
+        try:
+            hash(key)
+        except Exception as error:  # a name of a wrong type, most likely, and its attribute is reported already
+            warn_once((self.metric.name, "key of source"), "%s is not observed: %r.", self.metric.name, error)
+            return Registration(lambda: None)
         with self._lock:
             self._sources[key] = entry
 

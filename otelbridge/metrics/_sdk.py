@@ -4,25 +4,138 @@ Checked against opentelemetry-api and -sdk 1.45.1. `tests/metrics/test_sdk.py` f
 one of these, so that this file is the only one to mend.
 """
 
+# pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
+from opentelemetry import trace as _trace
+from opentelemetry.attributes import _clean_attribute_value
+from opentelemetry.metrics import _Gauge as ApiGauge
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.metrics._internal import _ProxyMeterProvider  # pyright: ignore[reportPrivateUsage]
+from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics import _Gauge as Gauge  # pyright: ignore[reportPrivateUsage]
+from opentelemetry.sdk.metrics._internal import aggregation as _aggregation
+from opentelemetry.sdk.metrics._internal import metric_reader_storage as _storage
+from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
+from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
+
+from otelbridge.diagnostics import warn_once
+from otelbridge.metrics.kinds import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from opentelemetry.metrics import Counter as SdkApiCounter
+    from opentelemetry.metrics import Histogram as SdkApiHistogram
     from opentelemetry.metrics import Instrument, MeterProvider
+    from opentelemetry.metrics import Meter as ApiMeter
+    from opentelemetry.metrics import UpDownCounter as SdkApiUpDownCounter
+    from opentelemetry.sdk.metrics import ExemplarReservoir
     from opentelemetry.sdk.metrics._internal.instrument import _Instrument  # pyright: ignore[reportPrivateUsage]
+    from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.metrics.view import Aggregation
     from opentelemetry.trace import TracerProvider
+    from opentelemetry.util.types import AnyValue
 
-__all__ = ["Gauge", "YieldingView", "advised_boundaries", "global_meter_provider", "global_tracer_provider"]
+    # The parts of the SDK's untyped private classes that we lean on.
+
+    class SdkCounter(SdkApiCounter): ...
+
+    class SdkUpDownCounter(SdkApiUpDownCounter): ...
+
+    class SdkHistogram(SdkApiHistogram): ...
+
+    class SdkGauge(ApiGauge): ...
+
+    class SdkMeter(ApiMeter):
+        _instrument_registration_lock: Any
+        _instrument_ids_lock: Any
+
+        def __init__(self, scope: Any, consumer: Any, *, _meter_config: Any) -> None: ...
+
+    class ViewInstrumentMatch:
+        _name: str
+        _view: View
+        _aggregation: object
+        _attributes_aggregation: dict[object, Any]
+        _lock: Any
+
+        def __init__(self, view: View, instrument: Any, instrument_class_aggregation: Any) -> None: ...
+
+        def conflicts(self, other: ViewInstrumentMatch) -> bool: ...
+
+        def consume_measurement(self, measurement: Any, should_sample_exemplar: bool = True) -> None: ...
+
+        def collect(
+            self, collection_aggregation_temporality: Any, collection_start_nanos: int
+        ) -> Sequence[Any] | None: ...
+
+    class BaseStorage:
+        _lock: Any
+        _sdk_config: Any
+        _instrument_class_aggregation: dict[type[Any], Any]
+        _instrument_view_instrument_matches: dict[Any, list[Any]]
+
+        def __init__(self, sdk_config: Any, temporality: Any, aggregations: Any) -> None: ...
+
+        def _check_view_instrument_compatibility(self, view: View, instrument: Any) -> bool: ...
+
+    class SynchronousMeasurementConsumer:
+        _lock: Any
+        _sdk_config: Any
+        _reader_storages: dict[Any, Any]
+
+        def __init__(self, sdk_config: Any, metric_readers: Any) -> None: ...
+
+        def collect(self, metric_reader: Any, timeout_millis: float = 10_000) -> Any: ...
+
+else:
+    from opentelemetry.sdk.metrics._internal import Meter as SdkMeter
+    from opentelemetry.sdk.metrics._internal import _Counter as SdkCounter
+    from opentelemetry.sdk.metrics._internal import _Gauge as SdkGauge
+    from opentelemetry.sdk.metrics._internal import _Histogram as SdkHistogram
+    from opentelemetry.sdk.metrics._internal import _UpDownCounter as SdkUpDownCounter
+    from opentelemetry.sdk.metrics._internal._view_instrument_match import _ViewInstrumentMatch as ViewInstrumentMatch
+    from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
+
+    BaseStorage = _storage.MetricReaderStorage
+
+__all__ = [
+    "ApiGauge",
+    "Gauge",
+    "InstrumentationScope",
+    "Measurement",
+    "MetricReaderStorage",
+    "SdkCounter",
+    "SdkGauge",
+    "SdkHistogram",
+    "SdkMeter",
+    "SdkUpDownCounter",
+    "SynchronousMeasurementConsumer",
+    "ViewInstrumentMatch",
+    "YieldingView",
+    "advised_boundaries",
+    "attribute_key",
+    "clean_attributes",
+    "global_meter_provider",
+    "global_tracer_provider",
+    "is_enabled",
+    "kind_of",
+    "preferences",
+    "register_reader",
+    "registered_readers",
+    "reservoir_of",
+    "tracing",
+    "view_keys",
+    "view_name",
+]
 
 
 def global_meter_provider() -> MeterProvider | None:
@@ -35,6 +148,38 @@ def global_tracer_provider() -> TracerProvider | None:
     """Give the global tracer provider, or None while nobody has set one."""
     provider = get_tracer_provider()
     return None if isinstance(provider, ProxyTracerProvider) else provider
+
+
+def clean_attributes(attributes: object) -> dict[str, AnyValue]:
+    """Clean attributes as the SDK does when a measurement is made.
+
+    Args:
+        attributes: What the caller gave; None means none.
+
+    Returns:
+        A new dictionary with what the SDK accepts; empty, and reported once, where it is no mapping.
+    """
+    if not attributes:
+        return {}
+    if not isinstance(attributes, Mapping):
+        warn_once(
+            ("attributes", type(attributes).__name__), "Attributes are a mapping, not %.100r; left out.", attributes
+        )
+        return {}
+    cleaned = cast("Mapping[str, AnyValue]", _clean_attribute_value(cast("AnyValue", attributes), None))
+    return {_encodable(key): _encodable(value) for key, value in cleaned.items()}
+
+
+def _encodable(value: Any) -> Any:
+    # Half a surrogate pair cannot be written as UTF-8: one such label would make every scrape and export fail.
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-8", "replace").decode("utf-8")
+    return value
+
+
+def attribute_key(attributes: Mapping[str, AnyValue]) -> object:
+    """Give the identity of a cleaned attribute set: whatever its order, and apart for True, 1 and 1.0."""
+    return _hash_attributes(attributes)
 
 
 def advised_boundaries(instrument: object) -> Sequence[float] | None:
@@ -86,3 +231,103 @@ class YieldingView(View):
             and not (self._unadvised_only and advised_boundaries(instrument))
             and not any(view._match(instrument) for view in self._before)
         )
+
+
+def kind_of(match: ViewInstrumentMatch) -> Kind | None:
+    """Tell which of our kinds the aggregation of a match is.
+
+    Args:
+        match: A match of the SDK.
+
+    Returns:
+        The kind; None where only the SDK can aggregate (exponential histograms, drop, the user's own).
+    """
+    aggregation: Any = match._aggregation
+    if type(aggregation) is _aggregation._SumAggregation:
+        return Kind("sum")
+    if type(aggregation) is _aggregation._LastValueAggregation:
+        return Kind("last")
+    if type(aggregation) is _aggregation._ExplicitBucketHistogramAggregation:
+        return Kind("histogram", tuple(map(float, aggregation._boundaries)), aggregation._record_min_max)
+    return None
+
+
+def reservoir_of(match: ViewInstrumentMatch) -> ExemplarReservoir:
+    """Make an exemplar reservoir as the view of a match wants it."""
+    make: Any = match._view._exemplar_reservoir_factory
+    build = make(type(match._aggregation))
+    if isinstance(match._aggregation, _aggregation._ExplicitBucketHistogramAggregation):
+        return build(boundaries=match._aggregation._boundaries)
+    return build()
+
+
+def tracing() -> bool:
+    """Tell whether somebody has set up tracing, without which no measurement is inside a sampled span."""
+    return _trace._TRACER_PROVIDER is not None
+
+
+class MetricReaderStorage(BaseStorage):
+    """The SDK's storage of one reader, with a say in how a view and an instrument become a stream."""
+
+    def create_match(self, view: View, instrument: Any) -> ViewInstrumentMatch:
+        """Make the match of a view and an instrument."""
+        raise NotImplementedError
+
+    def _get_or_init_view_instrument_match(self, instrument: Any) -> list[Any]:
+        with self._lock:
+            known = self._instrument_view_instrument_matches.get(instrument)
+            if known is None:
+                known = []
+                self._handle_view_instrument_match(instrument, known)
+                if not known:
+                    known.append(self.create_match(_storage._DEFAULT_VIEW, instrument))
+                self._instrument_view_instrument_matches[instrument] = known
+            return known
+
+    def _handle_view_instrument_match(self, instrument: Any, view_instrument_matches: list[Any]) -> None:
+        for view in self._sdk_config.views:
+            if not view._match(instrument) or not self._check_view_instrument_compatibility(view, instrument):
+                continue
+            match = self.create_match(view, instrument)
+            for other_instrument, others in self._instrument_view_instrument_matches.items():
+                # Names are unique within a scope; two libraries may well measure the same thing.
+                same_scope = other_instrument.instrumentation_scope == instrument.instrumentation_scope
+                if same_scope and any(other.conflicts(match) for other in others):
+                    warn_once(
+                        (match._name, "conflict"),
+                        "Two instruments or views make streams of the name %s; a backend may take them for one.",
+                        match._name,
+                    )
+            view_instrument_matches.append(match)
+
+
+def registered_readers() -> tuple[Any, set[Any]]:
+    """Give the lock and the set of all readers that some provider of the process has."""
+    providers: Any = SdkMeterProvider
+    return providers._all_metric_readers_lock, providers._all_metric_readers
+
+
+def register_reader(reader: MetricReader, provider: Any, collect: Any) -> None:
+    """Tell a reader its provider and how it is served."""
+    reader._set_collect_callback(collect)
+    reader._set_meter_provider(provider)
+
+
+def preferences(reader: MetricReader) -> tuple[dict[type[Any], Any], dict[type[Any], Any]]:
+    """Give a reader's temporality and its aggregations, both by instrument class."""
+    return reader._instrument_class_temporality, reader._instrument_class_aggregation
+
+
+def view_keys(view: View) -> frozenset[str] | None:
+    """Give the attribute keys a view keeps; None keeps all."""
+    return None if view._attribute_keys is None else frozenset(view._attribute_keys)
+
+
+def view_name(view: View) -> str | None:
+    """Give the name a view renames to, if any."""
+    return view._name
+
+
+def is_enabled(instrument: Any) -> bool:
+    """Tell whether the meter of an instrument is switched on."""
+    return instrument._is_enabled()

@@ -14,6 +14,8 @@ from opentelemetry.sdk.resources import OsResourceDetector, ProcessResourceDetec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from opentelemetry.util.types import AttributeValue
+
     from otelbridge.config.options import Config, ResourceValue
 
 _CONTAINER_ID = re.compile(r"\b[0-9a-f]{64}\b")
@@ -55,8 +57,13 @@ def create_resource(config: Config) -> Resource:
     # `create` brings telemetry.sdk.*, a service.instance.id and the fallback name of the service. It also runs
     # detectors of its own that the environment names, one of which shows the command line.
     resource = Resource.create({**detected, **config.resource_attributes, **said})
-    kept = {key: value for key, value in resource.attributes.items() if not key.startswith(_SECRETIVE)}
+    kept = {key: _encodable(value) for key, value in resource.attributes.items() if not key.startswith(_SECRETIVE)}
     return Resource(kept, resource.schema_url)
+
+
+def _encodable(value: AttributeValue) -> AttributeValue:
+    # The environment and paths hold lone surrogates where they are no UTF-8, and one would fail every scrape.
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def detect_process() -> Mapping[str, ResourceValue]:

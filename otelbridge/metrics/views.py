@@ -7,6 +7,7 @@ the specification's default, not ours.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk import metrics as sdk
@@ -14,6 +15,8 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation
 
 from otelbridge.catalogue.buckets import BY_UNIT
 from otelbridge.catalogue.model import Kind, Metric
+from otelbridge.catalogue.naming import metric_name
+from otelbridge.errors import ConfigError
 from otelbridge.metrics._sdk import Gauge, YieldingView
 
 if TYPE_CHECKING:
@@ -30,6 +33,9 @@ _TYPES = {
     Kind.OBSERVABLE_UP_DOWN_COUNTER: sdk.ObservableUpDownCounter,
     Kind.OBSERVABLE_GAUGE: sdk.ObservableGauge,
 }
+
+# How alike two names are that differ in a letter or two. The conventions have names that are nearly as close.
+_SLIP = 0.94
 
 
 def create_views(metrics: Iterable[Metric], user_views: Sequence[View] = ()) -> list[View]:
@@ -56,6 +62,34 @@ def create_views(metrics: Iterable[Metric], user_views: Sequence[View] = ()) -> 
         for unit, buckets in BY_UNIT.items()
     ]
     return [*user_views, *declared, *by_unit]
+
+
+def check_targets(metrics: Iterable[Metric], user_views: Sequence[View]) -> None:
+    """Refuse views that name a metric of the catalogue in a wrong way, and so would select nothing.
+
+    Any name may be that of an instrument the application makes later. What can be told is the name a
+    metric has in Prometheus, and a slip of the pen.
+
+    Args:
+        metrics: The metrics of the catalogue.
+        user_views: The user's own views. One with a pattern, or with the name of a meter, is taken as it is.
+
+    Raises:
+        ConfigError: A view names something that is close to a metric, and none.
+    """
+    exposed = {metric_name(metric): metric.name for metric in metrics}
+    known = set(exposed.values())
+    for view in user_views:
+        name: str | None = getattr(view, "_instrument_name", None)  # the SDK's views offer no public name for it
+        if name is None or name in known or {"*", "?"} & set(name) or getattr(view, "_meter_name", None):
+            continue
+        close = get_close_matches(name, known, n=1, cutoff=_SLIP)
+        meant = exposed.get(name) or (close[0] if close else None)
+        if meant is not None:
+            raise ConfigError(
+                f"A view selects the instrument {name!r}, which is not in the catalogue",
+                f"Write {meant!r} if that is meant; for an instrument of your own, name its meter too (meter_name)",
+            )
 
 
 def _view_of(metric: Metric, user_views: Sequence[View]) -> View:

@@ -87,7 +87,7 @@ def create_span_exporter(otlp: Otlp) -> SpanExporter:
 def _http_metrics(otlp: Otlp) -> MetricExporter:
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
-    return OTLPMetricExporter(**_http_arguments(otlp, otlp.metrics_endpoint), **_preferences(otlp))
+    return OTLPMetricExporter(**_http_arguments(otlp, otlp.metrics_endpoint), **preferences(otlp))
 
 
 def _http_spans(otlp: Otlp) -> SpanExporter:
@@ -100,7 +100,7 @@ def _grpc_metrics(otlp: Otlp) -> MetricExporter:
     arguments = _grpc_arguments(otlp, otlp.metrics_endpoint)
     from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 
-    return OTLPMetricExporter(**arguments, **_preferences(otlp))
+    return OTLPMetricExporter(**arguments, **preferences(otlp))
 
 
 def _grpc_spans(otlp: Otlp) -> SpanExporter:
@@ -110,7 +110,15 @@ def _grpc_spans(otlp: Otlp) -> SpanExporter:
     return OTLPSpanExporter(**arguments)
 
 
-def _preferences(otlp: Otlp) -> dict[str, Any]:
+def preferences(otlp: Otlp) -> dict[str, Any]:
+    """Give what a destination prefers, as the arguments every `MetricExporter` takes.
+
+    Args:
+        otlp: The destination.
+
+    Returns:
+        ``preferred_temporality`` and ``preferred_aggregation``, by class of instrument.
+    """
     return {
         "preferred_temporality": _TEMPORALITY[otlp.temporality],
         "preferred_aggregation": {sdk.Histogram: _HISTOGRAMS[otlp.histogram_aggregation]()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client import Metric
+
     from otelbridge.config.options import Prometheus
 
 
@@ -35,6 +40,7 @@ class PrometheusPull:
         # A registry of its own: prometheus_client's default one would keep the series of an earlier
         # reader, and show every series twice after a second start.
         self._registry = CollectorRegistry()
+        self._rendering = threading.Lock()
         self.reader = PrometheusMetricReader(
             disable_target_info=not config.target_info,
             scope_info_enabled=config.scope_labels,
@@ -51,4 +57,29 @@ class PrometheusPull:
             The text and its content type.
         """
         encode, content_type = choose_encoder(accept or "")
-        return Exposition(content_type, encode(self._registry))
+        # One at a time, as two would share what upstream's collector has in hand.
+        with self._rendering:
+            try:
+                body = encode(self._registry)
+            except UnicodeEncodeError:  # somebody recorded a text no UTF-8 holds; the rest must not go down with it
+                body = encode(_Encodable(self._registry))  # pyright: ignore[reportArgumentType]
+        return Exposition(content_type, body)
+
+
+class _Encodable:
+    """A registry whose label values can be encoded: what cannot is shown as a question mark."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            family.samples = [
+                sample._replace(labels={key: _encodable(value) for key, value in sample.labels.items()})
+                for sample in family.samples
+            ]
+            yield family
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="replace").decode()

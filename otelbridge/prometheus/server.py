@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from otelbridge.diagnostics import logger
 from otelbridge.errors import ConfigError
 from otelbridge.prometheus.endpoint import WsgiEndpoint
 
@@ -27,6 +30,11 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False
     allow_reuse_address = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Keep quiet: a client that hangs up or says nothing is no trouble of the application's."""
+        del request
+        logger.debug("A connection of %s to the metrics endpoint broke", client_address, exc_info=True)
 
 
 class _ServerV6(_Server):
@@ -50,14 +58,17 @@ class MetricsServer:
             family, address = _resolve(config.host)
             kind = _ServerV6 if family == socket.AF_INET6 else _Server
             self._server = kind((address, config.port), _Handler)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for a name no host can have
+            reason = getattr(error, "strerror", None) or error
             raise ConfigError(
-                f"The metrics endpoint cannot listen on {config.host}:{config.port} ({error.strerror or error})",
+                f"The metrics endpoint cannot listen on {config.host}:{config.port} ({reason})",
                 "Choose another port with prometheus=PrometheusOptions(port=...), port=0 for any free one, "
                 "serve it on your application with app=..., or switch it off with prometheus=False",
             ) from error
         self._server.set_app(WsgiEndpoint(pull, config.path))
         self._host = config.host
+        self._pid = os.getpid()
+        _servers.add(self)
         self._thread = threading.Thread(target=self._server.serve_forever, name="otelbridge-metrics", daemon=True)
         self._thread.start()
 
@@ -69,9 +80,23 @@ class MetricsServer:
 
     def close(self) -> None:
         """Stop listening and free the port."""
-        self._server.shutdown()
+        if self._pid == os.getpid():  # in the child of a fork there is no thread to wait for
+            self._server.shutdown()
+            self._thread.join(timeout=5)
         self._server.server_close()
-        self._thread.join(timeout=5)
+
+
+# A child would keep the port open after its parent, with nobody to answer.
+_servers: WeakSet[MetricsServer] = WeakSet()
+
+
+def _close_in_child() -> None:
+    for server in tuple(_servers):
+        server.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
 
 
 def _resolve(host: str) -> tuple[socket.AddressFamily, str]:

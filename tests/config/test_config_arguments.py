@@ -54,7 +54,17 @@ def test_a_wrong_value_is_named_with_its_argument(arguments: dict[str, Any], whe
     assert raised.value.cure
 
 
-@pytest.mark.parametrize("headers", [{"a b": SECRET}, {"a": f"{SECRET}\n"}, {SECRET + " ": "x"}, [SECRET]])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"a b": SECRET},
+        {"a": f"{SECRET}\n"},
+        {"a": f" {SECRET}"},
+        {"a": f"{SECRET}\u20ac"},
+        {SECRET + " ": "x"},
+        [SECRET],
+    ],
+)
 def test_headers_are_never_shown(headers: Any) -> None:
     with pytest.raises(ConfigError) as raised:
         settings_from_arguments(otlp=OtlpOptions(headers=headers))

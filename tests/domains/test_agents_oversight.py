@@ -228,3 +228,10 @@ def test_threads_spend_exactly(recorded, daily):
 def test_a_budget_watches_before_a_provider_is_connected(daily):
     daily.spend(101)
     assert daily.exceeded
+
+
+def test_a_budget_without_a_proper_name_only_counts(recorded):
+    budget = agents.budget(["no", "name"], 5)
+    budget.spend(3)
+    assert recorded.points("agent.budget.consumption") == [({}, 3)]
+    budget.close()

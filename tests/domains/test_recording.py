@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from decimal import Decimal
+from enum import Enum
 from fractions import Fraction
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from otelbridge.catalogue.model import Attribute, Buckets, Domain, Kind, Metric
 from otelbridge.diagnostics import forget_warnings
-from otelbridge.domains.recording import OTHER, DomainMeter, checked_amount, checked_attributes
+from otelbridge.domains.recording import MAX_LENGTH, OTHER, DomainMeter, checked_amount, checked_attributes
 
 COLOUR = Attribute("colour", "Any colour.")
 SIZE = Attribute("size", "Closed set.", values=("small", "large"), closed=True)
@@ -205,3 +206,72 @@ def test_a_raising_source_is_reported_once_and_costs_only_itself(recorded, caplo
     finally:
         bad.close()
         good.close()
+
+
+class Proxy:
+    """What stands for an object that is not there yet, as web frameworks have it."""
+
+    @property
+    def __class__(self):
+        raise RuntimeError("no object here")
+
+
+class Status(str, Enum):
+    OPEN = "open"
+
+
+class Number(float):
+    def __float__(self):
+        raise RuntimeError("no number")
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (Status.OPEN, {"colour": "open"}),
+        ("x" * 5000, {"colour": "x" * MAX_LENGTH}),
+        ("caf\udce9", {"colour": "caf\N{REPLACEMENT CHARACTER}"}),
+        ("caf\u00e9 \N{SLICE OF PIZZA}", {"colour": "caf\u00e9 \N{SLICE OF PIZZA}"}),
+        (2**63 - 1, {"colour": 2**63 - 1}),
+        (2**63, {}),
+        (math.nan, {}),
+        (Number(1), {}),
+    ],
+)
+def test_values_are_such_as_every_exporter_can_write(recorded, value, kept):
+    RECORDERS[Kind.COUNTER].record(1, {"colour": value})
+    ((attributes, count),) = recorded.points("test.counter")
+    assert attributes == kept
+    assert {type(each) for each in attributes.values()} <= {str, int}
+    assert count == 1
+
+
+@pytest.mark.parametrize("value", ["x" * 5000, 2**63, math.nan, Number(1)])
+def test_a_value_that_is_cut_or_left_out_is_reported_once(recorded, caplog, value):
+    with caplog.at_level(logging.WARNING, logger="otelbridge"):
+        for _ in range(2):
+            checked_attributes(METRICS[Kind.COUNTER], {"colour": value})
+    assert len(caplog.records) == 1
+    assert len(caplog.records[0].getMessage()) < 500
+
+
+@pytest.mark.parametrize("amount", [2**70, 2**63])
+def test_a_whole_number_beyond_64_bits_counts_as_a_float(recorded, amount):
+    RECORDERS[Kind.COUNTER].record(amount)
+    value = recorded.value("test.counter")
+    assert (type(value), value) == (float, float(amount))
+
+
+def test_what_raises_when_it_is_looked_at_is_left_out(recorded):
+    RECORDERS[Kind.COUNTER].record(Proxy())
+    RECORDERS[Kind.COUNTER].record(Number(1))
+    assert recorded.points("test.counter") == []
+    RECORDERS[Kind.COUNTER].record(1, {"colour": Proxy(), "size": "small"})
+    assert recorded.points("test.counter") == [({"size": "small"}, 1)]
+
+
+def test_a_source_whose_key_cannot_be_told_apart_is_left_out(recorded, caplog):
+    gauge = OBSERVED[Kind.OBSERVABLE_GAUGE]
+    with caplog.at_level(logging.WARNING, logger="otelbridge"):
+        gauge.observe(["no", "key"], lambda: 1).close()
+    assert "test.observable_gauge is not observed" in caplog.text

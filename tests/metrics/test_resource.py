@@ -105,3 +105,8 @@ def test_kubernetes_by_environment() -> None:
     bare = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "HOSTNAME": "shop-2"}
     assert detect_kubernetes(bare) == {"k8s.pod.name": "shop-2"}
     assert detect_kubernetes({"POD_NAME": "not in a cluster"}) == {}
+
+
+def test_what_is_no_utf8_is_made_encodable() -> None:
+    attributes = create_resource(replace(_CONFIG, service_name="caf\udce9")).attributes
+    assert attributes["service.name"] == "caf?"

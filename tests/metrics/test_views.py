@@ -9,7 +9,8 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, V
 
 from otelbridge.catalogue.buckets import DB, HTTPD, SIZE
 from otelbridge.catalogue.model import Attribute, Kind, Metric
-from otelbridge.metrics.views import create_views
+from otelbridge.errors import ConfigError
+from otelbridge.metrics.views import check_targets, create_views
 
 _KEPT = Attribute("kept", "Kept.")
 _OWN = Metric("Z1", "own.duration", Kind.HISTOGRAM, "s", "Own.", (_KEPT,), DB)
@@ -78,3 +79,24 @@ def test_a_user_view_beats_the_buckets_of_the_unit() -> None:
     view = View(instrument_name="some.library", aggregation=ExplicitBucketHistogramAggregation([9.0]))
     points = _points(lambda m: m.create_histogram("some.library", "s").record(1), view)["some.library"]
     assert [tuple(point.explicit_bounds) for point in points] == [(9.0,)]
+
+
+@pytest.mark.parametrize("name", ["own_duration_seconds", "own.duratoin.of.things", "own_count_total"])
+def test_a_view_that_misses_a_metric_by_a_slip_is_an_error(name) -> None:
+    long_name = Metric("Z4", "own.duration.of.things", Kind.COUNTER, "{thing}", "Counted.")
+    with pytest.raises(ConfigError, match=rf"selects the instrument '{name}'.*Write 'own\."):
+        check_targets((_OWN, _COUNTER, long_name), [View(instrument_name=name)])
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        View(instrument_name="own.duration"),
+        View(instrument_name="own_duration*"),
+        View(instrument_name="something.else"),
+        View(instrument_name="own_count_total", meter_name="mine"),
+        View(instrument_unit="s"),
+    ],
+)
+def test_a_view_of_what_may_come_is_taken(view) -> None:
+    assert check_targets((_OWN, _COUNTER), [view]) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metric
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 from opentelemetry.sdk.resources import Resource
 
-from otelbridge.config.options import Otlp
+from otelbridge.config.options import Otlp, OtlpOptions
 from otelbridge.errors import ConfigError
 from otelbridge.metrics.pipeline import Pipeline
 from otelbridge.otlp.exporters import create_metric_exporter
@@ -145,7 +146,10 @@ def test_an_unreadable_file_is_an_error_that_names_it(protocol, setting, tmp_pat
         create_metric_exporter(otlp)
 
 
-def test_headers_are_in_no_repr() -> None:
+def test_credentials_in_urls_and_headers_are_in_no_repr() -> None:
+    url = "https://u:s3cret@host/v1?key=s3cret"
+    assert "s3cret" not in repr(Otlp(metrics_endpoint=url, traces_endpoint=url))
+    assert "s3cret" not in repr(OtlpOptions(endpoint=url, metrics_endpoint=url, traces_endpoint=url))
     assert "s3cret" not in repr(Otlp(metrics_endpoint="m", traces_endpoint="t", headers={"k": "s3cret"}))
 
 
@@ -171,3 +175,26 @@ def test_spans_arrive(receiver) -> None:
     path, _, message = receiver.requests[0]
     assert path == "/v1/traces"
     assert message.resource_spans[0].scope_spans[0].spans[0].name == "work"
+
+
+def test_a_flush_that_does_not_arrive_says_so() -> None:
+    pipeline = _pipeline(_otlp("http://127.0.0.1:1"))
+    assert pipeline.force_flush(5)  # there is nothing to lose yet
+    pipeline.provider.get_meter("test").create_counter("orders").add(1)
+    assert not pipeline.force_flush(0.5)
+    pipeline.shutdown(0.5)
+
+
+def test_a_flush_ends_in_its_time_though_the_receiver_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        pipeline = _pipeline(replace(_otlp(f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=2))
+        pipeline.provider.get_meter("test").create_counter("orders").add(1)
+        assert not pipeline.force_flush(0.1)
+        pipeline.shutdown(5)
+
+
+def test_a_flush_that_arrives_says_so(receiver) -> None:
+    pipeline = _pipeline(_otlp(receiver.url))
+    pipeline.provider.get_meter("test").create_counter("orders").add(1)
+    assert pipeline.force_flush(5)
+    pipeline.shutdown(5)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import http.client
 import socket
+import struct
+import subprocess
+import sys
 import threading
 import time
 from urllib.parse import urlsplit
@@ -206,3 +209,54 @@ def test_a_slow_client_loses_its_connection_not_the_server(server) -> None:
     assert httpx.get(server.url, timeout=5).status_code == 200
     assert time.monotonic() - began < 5
     slow.close()
+
+
+def test_a_text_that_is_no_utf8_does_not_cost_the_scrape() -> None:
+    pull = PrometheusPull(Prometheus())
+    provider = MeterProvider([pull.reader], shutdown_on_exit=False)
+    counter = provider.get_meter("test").create_counter("files")
+    counter.add(1, {"name": "caf\udce9"})
+    counter.add(2, {"name": "plain"})
+    for accept in (None, "application/openmetrics-text; version=1.0.0"):
+        text = pull.render(accept).body.decode()
+        assert 'files_total{name="caf?"} 1.0' in text
+        assert 'files_total{name="plain"} 2.0' in text
+    provider.shutdown()
+
+
+def test_a_host_name_that_cannot_be_one_is_an_error(pull) -> None:
+    with pytest.raises(ConfigError, match="cannot listen on"):
+        MetricsServer(Prometheus(mode="server", host="a" * 100, port=0), pull)
+
+
+def test_clients_that_hang_up_leave_no_noise(server, capfd) -> None:
+    address = urlsplit(server.url)
+    rudely = struct.pack("ii", 1, 0)
+    with socket.create_connection((address.hostname, address.port)) as client:
+        client.send(b"GET /metrics HTTP/1.1\r\n")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, rudely)
+    assert httpx.get(server.url).status_code == 200
+    server.close()
+    while any("process_request_thread" in thread.name for thread in threading.enumerate()):
+        time.sleep(0.01)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_forked_child_neither_holds_the_port_nor_waits_for_the_server() -> None:
+    script = """
+import os, sys, otelbridge
+bridge = otelbridge.init(prometheus=otelbridge.PrometheusOptions(mode="server", port=0), instrument=[])
+read, write = os.pipe()
+child = os.fork()
+if child == 0:
+    os.close(write)
+    os.read(read, 1)
+    sys.exit(7)
+port = int(bridge.metrics_url.split(":")[2].split("/")[0])
+otelbridge.shutdown()
+otelbridge.init(prometheus=otelbridge.PrometheusOptions(mode="server", port=port), instrument=[])
+os.close(write)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.stdout.strip(), ran.stderr) == ("7", "")

@@ -34,9 +34,11 @@ def budget(name: str, limit: float | Decimal | None = None) -> Budget:
         The budget. It is kept, and its limit exposed, until `Budget.close`.
     """
     with _lock:
-        found = _budgets.get(name)
+        found = _budgets.get(name) if isinstance(name, str) else None  # pyright: ignore[reportUnnecessaryIsInstance]
         if found is None:
-            found = _budgets[name] = Budget(name)
+            found = Budget(name)
+        if isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers are not all typed
+            _budgets[name] = found
     if limit is not None:
         found.limit = limit
     return found
@@ -123,7 +125,7 @@ class Budget:
         """Forget the budget, so that its limit is exposed no more. Closing twice is harmless."""
         self._registration.close()
         with _lock:
-            if _budgets.get(self.name) is self:
+            if self in _budgets.values():
                 del _budgets[self.name]
 
     def _crossings(self) -> int:

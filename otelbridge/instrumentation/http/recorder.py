@@ -47,6 +47,9 @@ class RequestRecorder:
         if not self.open or scope["type"] not in ("http", "websocket"):
             await self._inner(scope, receive, send)
             return
+        # What FastAPI itself puts there for a request it is not to record: one mounted in this application
+        # would otherwise count the request a second time.
+        scope.setdefault("fastapi.telemetry", None)
         run = _Run(self._inner, scope)
         if is_excluded(scope, self._excluded_paths):
             await run(scope, receive, send)

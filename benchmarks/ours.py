@@ -1,0 +1,70 @@
+"""Where otelbridge is made for every benchmark. What does not exist yet says so, and is not measured."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.model import UnmeasuredError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import MetricReader
+
+    from otelbridge import Bridge
+
+_NEVER = 3600.0
+
+
+def create_provider(readers: Sequence[MetricReader]) -> MeterProvider:
+    """Make our own meter provider.
+
+    Raises:
+        UnmeasuredError: There is none yet.
+    """
+    name = "otelbridge.metrics.provider"
+    try:
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise UnmeasuredError(f"not there yet: {name}") from error
+    return module.MeterProvider(metric_readers=readers, shutdown_on_exit=False)
+
+
+def bind(instrument: Any, attributes: dict[str, Any]) -> Any:
+    """Give the handle of one series.
+
+    Raises:
+        UnmeasuredError: Instruments have none yet.
+    """
+    if not hasattr(instrument, "bind"):
+        raise UnmeasuredError(f"not there yet: bind() of {type(instrument).__qualname__}")
+    return instrument.bind(attributes)
+
+
+def start(*, app: Any = None, engine: Any = None, endpoint: str = "http://127.0.0.1:9", scrape: bool = True) -> Bridge:
+    """Start everything with `otelbridge.init`: scraping and, at an endpoint nobody pushes to by itself, OTLP.
+
+    Args:
+        app: FastAPI application.
+        engine: SQLAlchemy engine.
+        endpoint: Where a push goes, if one is asked for.
+        scrape: False leaves scraping out.
+
+    Returns:
+        The bridge.
+    """
+    import otelbridge
+
+    pull: Any = False if not scrape else "app" if app is not None else otelbridge.PrometheusOptions(port=0)
+    return otelbridge.init(
+        service_name="benchmark",
+        app=app,
+        engine=engine,
+        prometheus=pull,
+        otlp=otelbridge.OtlpOptions(endpoint=endpoint, interval=_NEVER),
+        instrument=[name for name, used in (("fastapi", app), ("sqlalchemy", engine)) if used is not None],
+    )

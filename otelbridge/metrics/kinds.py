@@ -1,0 +1,35 @@
+"""The kinds of aggregation whose series are ours; the others stay with the SDK."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from otelbridge.metrics.series import HistogramSeries, LastSeries, Series, SumSeries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How measurements become a series' value, and what makes two streams the same."""
+
+    name: str
+    """``sum``, ``last``, ``histogram`` or ``drop``."""
+
+    bounds: tuple[float, ...] = ()
+    """Bucket boundaries of a histogram."""
+
+    extremes: bool = True
+    """Whether a histogram keeps minimum and maximum."""
+
+    def new_series(self) -> Callable[[Mapping[str, Any], int], Series]:
+        """Give what makes a series of this kind."""
+        makers: dict[str, Callable[[Mapping[str, Any], int], Series]] = {
+            "sum": SumSeries,
+            "last": LastSeries,
+            "histogram": partial(HistogramSeries, bounds=self.bounds),
+        }
+        return makers[self.name]

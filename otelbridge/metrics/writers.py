@@ -1,0 +1,278 @@
+"""The recording path: from a call with an amount and attributes to the series it belongs to.
+
+Everything here runs once a measurement, in application code. So the steps are written out in one closure
+where a call would cost as much as the work, checks are made so that the common case pays for two
+comparisons, and nothing takes a lock, reads a clock or a context unless an exemplar may be wanted.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from otelbridge.metrics.amounts import exact, reject
+from otelbridge.metrics.series import LOCK_FREE
+from otelbridge.metrics.streams import Finder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from opentelemetry.context import Context
+    from opentelemetry.util.types import Attributes
+
+    from otelbridge.metrics.series import Series
+    from otelbridge.metrics.streams import Stream
+
+    Write = Callable[..., None]
+    BoundWrite = Callable[[float], None]
+    Offer = Callable[[float, Attributes, Context | None, Series], None]
+    Watch = Callable[[], bool]
+
+
+def nothing(amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
+    """Take a measurement nobody wants."""
+
+
+def create_check(name: str, *, signed: bool) -> Callable[[object], int | float | None]:
+    """Make the check for amounts that are not plainly right.
+
+    Args:
+        name: The instrument, for reports.
+        signed: Whether negative amounts are welcome.
+
+    Returns:
+        A function that gives the exact amount, or None after reporting why it is left out.
+    """
+
+    def check(amount: object) -> int | float | None:
+        value = exact(amount)
+        if value is None or value != value or value in (inf, -inf):  # noqa: PLR0124  # NaN
+            reject(name, amount, negative=False)
+            return None
+        if value < 0 and not signed:
+            reject(name, amount, negative=True)
+            return None
+        return value
+
+    return check
+
+
+def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | None, offer: Offer) -> Write:
+    """Make what records into a stream.
+
+    Args:
+        stream: Where to.
+        name: The instrument, for reports.
+        signed: Whether negative amounts are welcome.
+        watch: Tells whether an exemplar may be wanted now; None means never.
+        offer: Takes what may become an exemplar.
+
+    Returns:
+        A function of amount, attributes and context. It raises nothing for any amount or attributes.
+    """
+    check = create_check(name, signed=signed)
+    finder = Finder(stream)
+    entries = finder.by_schema
+    fetch: Any = None
+    width, single = -1, False
+    plain: Any = None
+    summing, bounds = stream.kind.name == "sum", stream.kind.bounds
+    histogram = stream.kind.name == "histogram"
+    lock = None if LOCK_FREE else threading.RLock()
+
+    def write(amount: Any, attributes: Any = None, context: Context | None = None) -> None:
+        nonlocal fetch, width, single, plain
+        if amount.__class__ is int:
+            if amount < 0 and not signed:
+                amount = check(amount)
+        elif amount.__class__ is not float or not (0.0 <= amount < inf or (signed and -inf < amount < 0.0)):
+            amount = check(amount)
+        if amount is None:
+            return
+        if attributes:
+            values: Any = None
+            entry: Any = None
+            try:
+                values = fetch(attributes)
+                entry = entries[values]
+            except (KeyError, TypeError):
+                pass
+            if (
+                entry is not None
+                and len(attributes) == width
+                and (values if single else values[entry.at]).__class__ is entry.type
+            ):
+                series = entry.series
+            else:
+                series = finder.find(attributes)
+                # In this order, because another thread that sees the last relies on the others.
+                single = finder.single
+                width = finder.width
+                fetch = finder.fetch
+        elif plain is not None:
+            series = plain
+        else:
+            series = plain = stream.find(None)
+        if lock is not None:
+            lock.acquire()
+        if summing:
+            series.value += amount
+        elif histogram:
+            at = bisect_left(bounds, amount)
+            # No call from here on: nothing runs between these statements.
+            series.counts[at] += 1
+            series.sum += amount
+            series.min = min(series.min, amount)
+            series.max = max(series.max, amount)
+        else:
+            series.last = (amount,)
+        if lock is not None:
+            lock.release()
+        if watch is not None and watch():
+            offer(amount, attributes, context, series)
+
+    return write
+
+
+def create_bound_writer(
+    stream: Stream, attributes: Attributes, name: str, *, signed: bool, watch: Watch | None, offer: Offer
+) -> BoundWrite:
+    """Make what records into one series of a stream, without any look-up.
+
+    Args:
+        stream: Where to.
+        attributes: The attribute set, resolved now, the limit included.
+        name: See `create_writer`.
+        signed: See `create_writer`.
+        watch: See `create_writer`.
+        offer: See `create_writer`.
+
+    Returns:
+        A function of the amount alone.
+    """
+    # At the first measurement, since a series without one would show as a zero nobody recorded.
+    settings = _Bound(
+        resolve=lambda: stream.find(attributes),
+        check=create_check(name, signed=signed),
+        signed=signed,
+        watch=watch,
+        offer=lambda amount, series: offer(amount, attributes, None, series),
+        lock=None if LOCK_FREE else threading.RLock(),
+    )
+    return _BOUND[stream.kind.name](settings)
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """What the bound writers need."""
+
+    resolve: Callable[[], Any]
+    check: Callable[[object], Any]
+    signed: bool
+    watch: Watch | None
+    offer: Callable[[float, Any], None]
+    lock: Any
+
+
+def _bound_sum(bound: _Bound) -> BoundWrite:
+    check, signed, watch, offer, lock = bound.check, bound.signed, bound.watch, bound.offer, bound.lock
+    series: Any = None
+
+    def add(amount: Any) -> None:
+        nonlocal series
+        if amount.__class__ is int:
+            if amount < 0 and not signed:
+                amount = check(amount)
+        elif amount.__class__ is not float or not (0.0 <= amount < inf or (signed and -inf < amount < 0.0)):
+            amount = check(amount)
+        if amount is None:
+            return
+        if series is None:
+            series = bound.resolve()
+        if lock is None:
+            series.value += amount
+        else:
+            with lock:
+                series.value += amount
+        if watch is not None and watch():
+            offer(amount, series)
+
+    return add
+
+
+def _bound_histogram(bound: _Bound) -> BoundWrite:
+    check, watch, offer, lock = bound.check, bound.watch, bound.offer, bound.lock
+    series: Any = None
+    bounds: Any = None
+
+    def record(amount: Any) -> None:
+        nonlocal series, bounds
+        if amount.__class__ is not float or not 0.0 <= amount < inf:
+            amount = check(amount)
+            if amount is None:
+                return
+        if bounds is None:
+            series = bound.resolve()
+            bounds = series.bounds
+        if lock is not None:
+            lock.acquire()
+        at = bisect_left(bounds, amount)
+        # No call from here on: nothing runs between these statements.
+        series.counts[at] += 1
+        series.sum += amount
+        series.min = min(series.min, amount)
+        series.max = max(series.max, amount)
+        if lock is not None:
+            lock.release()
+        if watch is not None and watch():
+            offer(amount, series)
+
+    return record
+
+
+def _bound_last(bound: _Bound) -> BoundWrite:
+    series: Any = None
+
+    def set_(amount: Any) -> None:
+        nonlocal series
+        value = bound.check(amount)
+        if value is None:
+            return
+        if series is None:
+            series = bound.resolve()
+        series.last = (value,)
+        if bound.watch is not None and bound.watch():
+            bound.offer(value, series)
+
+    return set_
+
+
+_BOUND: dict[str, Callable[[_Bound], BoundWrite]] = {
+    "sum": _bound_sum,
+    "histogram": _bound_histogram,
+    "last": _bound_last,
+}
+
+
+def join(writers: Sequence[Write]) -> Write:
+    """Make one writer of several.
+
+    Args:
+        writers: One a stream.
+
+    Returns:
+        `nothing` for none, the writer itself for one, else one that calls them in turn.
+    """
+    if not writers:
+        return nothing
+    if len(writers) == 1:
+        return writers[0]
+
+    def write(amount: Any, attributes: Any = None, context: Context | None = None) -> None:
+        for each in writers:
+            each(amount, attributes, context)
+
+    return write
