@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 SQLALCHEMIES := $(VENV)/sqlalchemy-1.4 $(VENV)/sqlalchemy-2.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit check format lock clean
+.PHONY: help setup demo test unit check bench bench-check format lock clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(STAMP): pyproject.toml requirements.lock
 	@echo "== setting up $(VENV) (once)"
@@ -47,11 +47,17 @@ check: $(STAMP) ## format, lint, types, import rules, generated files
 	@echo "== import rules"; $(BIN)/lint-imports
 	@echo "== generated documents"; $(BIN)/python -m otelbridge catalogue --check docs
 
+bench: $(STAMP) ## measure ours and its peers side by side, about five minutes
+	@$(BIN)/python -m benchmarks run $(BENCH)
+
+bench-check: $(STAMP) ## fail when a measured figure misses its bound
+	@$(BIN)/python -m benchmarks check
+
 format: $(STAMP) ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 lock: ## renew requirements.lock from pyproject.toml
-	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra all --group dev \
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --extra all --group dev --group bench \
 		--python-version 3.10 --no-header pyproject.toml -o requirements.lock
 
 clean: ## remove the virtual environment and run files

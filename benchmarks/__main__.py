@@ -13,7 +13,7 @@ from benchmarks.figures import select
 from benchmarks.model import FULL, QUICK, Effort
 from benchmarks.results import LATEST, read_results, write_results
 from benchmarks.run import run_figure
-from benchmarks.table import DOCUMENT, write_table
+from benchmarks.table import DOCUMENT, around_table, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +60,7 @@ def measure(effort: Effort, only: str | None, results: Path, docs: Path) -> int:
         0, also where something could not be measured; the check speaks of that.
     """
     figures = select(only)
+    around_table(docs)  # a document that cannot take the table is told of now, not after minutes
     begin = time.monotonic()
     measured: dict[str, Any] = {}
     for figure in figures:

@@ -54,7 +54,8 @@ def _judge(bound: Bound, figure: dict[str, Any] | None) -> Verdict:
         if name in figure["failed"]:
             return Verdict(bound, "FAILED", f"{name} broke down: {figure['failed'][name].splitlines()[-1]}")
         if name in figure["unmeasured"]:
-            return Verdict(bound, "not measured", f"{name}: {figure['unmeasured'][name]}")
+            whose = "" if name == bound.contender else f"{name}: "
+            return Verdict(bound, "not measured", f"{whose}{figure['unmeasured'][name]}")
     found = figure["contenders" if bound.peer is None else "ratios"].get(bound.peer or bound.contender)
     if found is None:
         return Verdict(bound, "not measured", "no value in the results")

@@ -15,20 +15,26 @@ END = "<!-- end of results -->"
 
 
 def write_table(path: Path, results: dict[str, Any]) -> None:
-    """Put the results into a document, between its two markers.
+    """Put the results into a document, between its two markers; raises as `around_table`."""
+    before, after = around_table(path)
+    path.write_text(f"{before}{BEGIN}\n\n{render(results)}\n{END}{after}", encoding="utf-8")
+
+
+def around_table(path: Path) -> tuple[str, str]:
+    """Give what stands before and after the two markers of a document.
 
     Raises:
-        ValueError: The document has no such markers.
+        ValueError: It cannot be read, or has no such markers.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error}). Name the document with --docs") from error
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{path} has no lines {BEGIN!r} and {END!r} to write between. Put them in")
-    path.write_text(f"{head}{BEGIN}\n\n{render(results)}\n{END}{tail}", encoding="utf-8")
+    return before, after
 
 
 def render(results: dict[str, Any]) -> str:

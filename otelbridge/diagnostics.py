@@ -7,6 +7,7 @@ attribute) must neither raise nor flood the log, so each distinct cause is repor
 from __future__ import annotations
 
 import logging
+import os
 import threading
 
 logger = logging.getLogger("otelbridge")
@@ -16,7 +17,17 @@ logger = logging.getLogger("otelbridge")
 _MAX_CAUSES = 1000
 
 _reported: set[tuple[str, ...]] = set()
-_lock = threading.Lock()
+# Reentrant: a signal handler or finalizer may report while this thread does.
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def warn_once(cause: tuple[str, ...], message: str, *args: object) -> None:

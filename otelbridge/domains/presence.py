@@ -9,7 +9,8 @@ from otelbridge.metrics.switch import switch
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
-    from otelbridge.domains.recording import Attributes, Recorder
+    from otelbridge.domains.checks import Attributes
+    from otelbridge.domains.recording import Recorder
 
 
 class Presence:

@@ -7,17 +7,17 @@ switch, so they can be made at import time, before `init()`.
 
 from __future__ import annotations
 
-import math
-import re
 import threading
 from decimal import Decimal
+from math import inf
 from numbers import Real
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import Observation
 
-from otelbridge.catalogue.model import Attribute, Domain, Kind, Metric
+from otelbridge.catalogue.model import Domain, Kind, Metric
 from otelbridge.diagnostics import warn_once
+from otelbridge.domains.checks import checked_amount, checked_attributes
 from otelbridge.metrics.switch import switch
 from otelbridge.version import __version__
 
@@ -26,208 +26,33 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import CallbackOptions
 
+    from otelbridge.domains.checks import Attributes, AttributeValue
     from otelbridge.metrics.switch import SwitchMeter
 
-    AttributeValue = str | bool | int | float
-    Attributes = Mapping[str, AttributeValue | None]
     Reading = float | Iterable[tuple[float, Attributes]]
     Source = Callable[[], Reading]
     Read = Callable[[CallbackOptions], Iterable[Observation]]
 
-OTHER = "_OTHER"
-"""What a value outside a closed set is recorded as, as the semantic conventions do it."""
-
-MAX_LENGTH = 1024
-"""Characters of a text attribute that are kept; OpenTelemetry leaves the limit to its users."""
-
-# What OTLP holds in an integer. One number beyond it would cost the whole export, at every export.
-_INT64 = 2**63
-_SURROGATES = re.compile("[\ud800-\udfff]")
-
-
-def checked_amount(metric: Metric, amount: object) -> float | None:
-    """Return an amount that the metric can take, or None after reporting why it cannot.
-
-    Args:
-        metric: The metric that is recorded.
-        amount: What the caller gave.
-
-    Returns:
-        The amount as an int or float; None for anything that is not a finite real number, and for a
-        negative one where the metric only counts up. Decimals, fractions and the numbers of NumPy are
-        taken as floats, and so are whole numbers of more than 64 bits.
-    """
-    if not _is_number(amount):
-        warn_once(
-            (metric.name, "type"),
-            "%s takes a number, not %.100r of type %s; the measurement is left out.",
-            metric.name,
-            amount,
-            type(amount).__name__,
-        )
-        return None
-    number = _finite(amount)
-    if number is None:
-        warn_once((metric.name, "finite"), "%s takes a finite number, not %.100r; it is left out.", metric.name, amount)
-        return None
-    if number < 0 and metric.kind in (Kind.COUNTER, Kind.HISTOGRAM, Kind.OBSERVABLE_COUNTER):
-        warn_once(
-            (metric.name, "negative"),
-            "%s cannot take the negative amount %.100r; it is left out. Record the reverse as its own event.",
-            metric.name,
-            amount,
-        )
-        return None
-    return number
-
-
-def _is_number(amount: object) -> TypeGuard[float | Decimal | Real]:
-    try:
-        return isinstance(amount, (int, float, Decimal, Real)) and not isinstance(amount, bool)
-    except Exception:  # a proxy, say, that raises when it is asked what it is
-        return False
-
-
-def _finite(amount: float | Decimal | Real) -> float | None:
-    try:
-        as_float = float(amount)
-    except Exception:  # an int beyond every float, a signalling NaN, a number of somebody's own making
-        return None
-    if not math.isfinite(as_float):
-        return None
-    whole = int(amount) if isinstance(amount, int) else None
-    return as_float if whole is None or not _fits(whole) else whole
-
-
-def _fits(whole: int) -> bool:
-    return -_INT64 <= whole < _INT64
-
-
-def checked_attributes(metric: Metric, attributes: Attributes | None) -> dict[str, AttributeValue]:
-    """Keep the attributes that the metric declares, with values of a right type.
-
-    Args:
-        metric: The metric that is recorded.
-        attributes: What the caller gave; a value of None means absent.
-
-    Returns:
-        A new dictionary. Unknown keys, wrong types and numbers no exporter can write are left out and
-        reported once; a value outside a closed set becomes `OTHER`. Texts are cut at `MAX_LENGTH` and
-        made encodable.
-    """
-    kept: dict[str, AttributeValue] = {}
-    if attributes is None:
-        return kept
-    try:
-        items = [(key, value) for key, value in attributes.items()]
-    except Exception:
-        warn_once(
-            (metric.name, "attributes"),
-            "%s takes attributes as a mapping, not %s; they are left out.",
-            metric.name,
-            type(attributes).__name__,
-        )
-        return kept
-    declared = {attribute.key: attribute for attribute in metric.attributes}
-    for key, value in items:
-        try:
-            checked = None if value is None else _checked_value(metric, declared, key, value)
-        except Exception as error:  # a proxy, say, that raises when it is asked what it is
-            warn_once((metric.name, "value", _shown(key)), "An attribute of %s raised %r.", metric.name, error)
-            continue
-        if checked is not None:
-            kept[str.__str__(key)] = checked
-    return kept
-
-
-def _checked_value(
-    metric: Metric, declared: Mapping[str, Attribute], key: str, value: AttributeValue
-) -> AttributeValue | None:
-    attribute = declared.get(key) if isinstance(cast("object", key), str) else None
-    if attribute is None:
-        warn_once(
-            (metric.name, "key", _shown(key)),
-            "%s has no attribute %s; it is left out. Known: %s.",
-            metric.name,
-            _shown(key),
-            ", ".join(declared) or "none",
-        )
-        return None
-    if not isinstance(cast("object", value), (str, bool, int, float)):
-        warn_once(
-            (metric.name, "value", attribute.key),
-            "The attribute %s of %s takes a string, number or boolean, not %s; it is left out.",
-            attribute.key,
-            metric.name,
-            type(value).__name__,
-        )
-        return None
-    if attribute.closed and value not in attribute.values:
-        warn_once(
-            (metric.name, "closed", attribute.key),
-            "%.100r is no value of %s; it is recorded as %s. Known: %s.",
-            value,
-            attribute.key,
-            OTHER,
-            ", ".join(attribute.values),
-        )
-        return OTHER
-    return _plain(metric, attribute.key, value)
-
-
-def _plain(metric: Metric, key: str, value: AttributeValue) -> AttributeValue | None:
-    """Give a value every exporter can write, and writes alike; None, after a report, where there is none."""
-    # An Enum of texts, say, prints its name in one place and its value in another.
-    if isinstance(value, str):
-        return _encodable(metric, key, str.__str__(value))
-    if isinstance(value, bool):
-        return value
-    number = int(value) if isinstance(value, int) else float(value)
-    if _fits(number) if isinstance(number, int) else math.isfinite(number):
-        return number
-    warn_once(
-        (metric.name, "number", key),
-        "The attribute %s of %s takes a finite number of at most 64 bits; another one is left out.",
-        key,
-        metric.name,
-    )
-    return None
-
-
-def _encodable(metric: Metric, key: str, text: str) -> str:
-    if len(text) > MAX_LENGTH:
-        warn_once(
-            (metric.name, "length", key),
-            "The attribute %s of %s is cut at %d characters, it has %d: %.100r. Record a word of a small set.",
-            key,
-            metric.name,
-            MAX_LENGTH,
-            len(text),
-            text,
-        )
-        text = text[:MAX_LENGTH]
-    # File names and the like come with lone surrogates, which no UTF-8 holds: one would fail every scrape.
-    return text if text.isascii() else _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def _shown(key: object) -> str:
-    return repr(key[:100]) if isinstance(key, str) else f"of type {type(key).__name__}"
-
 
 class Recorder:
     """Records one synchronous metric of the catalogue.
+
+    Attribute sets that come again are checked and resolved once: what is remembered is the provider's bound
+    handle, where it has one.
 
     Args:
         meter: The switch's meter of the domain.
         metric: The metric, of a synchronous kind.
     """
 
-    __slots__ = ("_meter", "_write", "metric")
+    __slots__ = ("_generation", "_handles", "_instrument", "_meter", "_verb", "metric")
 
     def __init__(self, meter: SwitchMeter, metric: Metric) -> None:
         self.metric = metric
         self._meter = meter
-        self._write: Callable[[float, Mapping[str, AttributeValue]], None] = _WRITERS[metric.kind](meter, metric)
+        self._verb, self._instrument = _INSTRUMENTS[metric.kind](meter, metric)
+        self._handles: dict[object, Any] = {}
+        self._generation: object = None
 
     def record(self, amount: float | Decimal, attributes: Attributes | None = None) -> None:
         """Record one measurement. Never raises.
@@ -236,11 +61,42 @@ class Recorder:
             amount: The measurement, in the unit of the metric.
             attributes: Attributes the metric declares; None values mean absent.
         """
-        if not self._meter.active:
+        meter = self._meter
+        if not meter.active:
             return
-        value = checked_amount(self.metric, amount)
-        if value is not None:
-            self._write(value, checked_attributes(self.metric, attributes))
+        if amount.__class__ is float and 0.0 <= amount < inf:
+            value: float | None = cast("float", amount)
+        else:
+            value = checked_amount(self.metric, amount)
+        if value is None:
+            return
+        if self._generation is not meter.generation:
+            self._handles = {}
+            self._generation = meter.generation
+        try:
+            handle = self._handles[(*attributes.items(),) if attributes else ()]
+        except Exception:  # not met before, or nothing that can be looked up
+            self._resolve(value, attributes)
+        else:
+            getattr(handle, self._verb)(value)
+
+    def _resolve(self, value: float, attributes: Attributes | None) -> None:
+        kept = checked_attributes(self.metric, attributes)
+        handle = self._instrument.bind(kept) if _repeats(attributes) and len(self._handles) < _MAX_HANDLES else None
+        if handle is None:
+            getattr(self._instrument, self._verb)(value, kept)
+            return
+        self._handles[(*attributes.items(),) if attributes else ()] = handle
+        getattr(handle, self._verb)(value)
+
+
+def _repeats(attributes: Attributes | None) -> bool:
+    # Texts only: numbers of different types are equal (1, 1.0, True) without being the same value.
+    if not attributes:
+        return attributes is None or isinstance(attributes, dict)
+    return attributes.__class__ is dict and all(
+        value is None or value.__class__ is str for value in attributes.values()
+    )
 
 
 class Registration:
@@ -357,31 +213,32 @@ class DomainMeter:
         return Observed(self._meter, metric)
 
 
-def _counter(meter: SwitchMeter, metric: Metric) -> Callable[[float, Mapping[str, AttributeValue]], None]:
-    return meter.create_counter(metric.name, metric.unit, metric.brief).add
+def _counter(meter: SwitchMeter, metric: Metric) -> tuple[str, Any]:
+    return "add", meter.create_counter(metric.name, metric.unit, metric.brief)
 
 
-def _up_down_counter(meter: SwitchMeter, metric: Metric) -> Callable[[float, Mapping[str, AttributeValue]], None]:
-    return meter.create_up_down_counter(metric.name, metric.unit, metric.brief).add
+def _up_down_counter(meter: SwitchMeter, metric: Metric) -> tuple[str, Any]:
+    return "add", meter.create_up_down_counter(metric.name, metric.unit, metric.brief)
 
 
-def _gauge(meter: SwitchMeter, metric: Metric) -> Callable[[float, Mapping[str, AttributeValue]], None]:
-    return meter.create_gauge(metric.name, metric.unit, metric.brief).set
+def _gauge(meter: SwitchMeter, metric: Metric) -> tuple[str, Any]:
+    return "set", meter.create_gauge(metric.name, metric.unit, metric.brief)
 
 
-def _histogram(meter: SwitchMeter, metric: Metric) -> Callable[[float, Mapping[str, AttributeValue]], None]:
+def _histogram(meter: SwitchMeter, metric: Metric) -> tuple[str, Any]:
     bounds = metric.buckets.boundaries if metric.buckets else None
-    return meter.create_histogram(
+    return "record", meter.create_histogram(
         metric.name, metric.unit, metric.brief, explicit_bucket_boundaries_advisory=bounds
-    ).record
+    )
 
 
-_WRITERS = {
+_INSTRUMENTS = {
     Kind.COUNTER: _counter,
     Kind.UP_DOWN_COUNTER: _up_down_counter,
     Kind.GAUGE: _gauge,
     Kind.HISTOGRAM: _histogram,
 }
+_MAX_HANDLES = 1000
 
 
 def _observable_counter(

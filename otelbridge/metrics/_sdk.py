@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import Counter as SdkApiCounter
     from opentelemetry.metrics import Histogram as SdkApiHistogram
     from opentelemetry.metrics import Instrument, MeterProvider
-    from opentelemetry.metrics import Meter as ApiMeter
     from opentelemetry.metrics import UpDownCounter as SdkApiUpDownCounter
     from opentelemetry.sdk.metrics import ExemplarReservoir
     from opentelemetry.sdk.metrics._internal.instrument import _Instrument  # pyright: ignore[reportPrivateUsage]
@@ -54,11 +53,26 @@ if TYPE_CHECKING:
 
     class SdkGauge(ApiGauge): ...
 
-    class SdkMeter(ApiMeter):
+    class SdkMeter:
         _instrument_registration_lock: Any
         _instrument_ids_lock: Any
 
         def __init__(self, scope: Any, consumer: Any, *, _meter_config: Any) -> None: ...
+
+        def create_counter(self, name: str, unit: str = "", description: str = "") -> SdkApiCounter: ...
+
+        def create_up_down_counter(self, name: str, unit: str = "", description: str = "") -> SdkApiUpDownCounter: ...
+
+        def create_gauge(self, name: str, unit: str = "", description: str = "") -> ApiGauge: ...
+
+        def create_histogram(
+            self,
+            name: str,
+            unit: str = "",
+            description: str = "",
+            *,
+            explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
+        ) -> SdkApiHistogram: ...
 
     class ViewInstrumentMatch:
         _name: str

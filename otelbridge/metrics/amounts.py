@@ -46,4 +46,8 @@ def reject(name: str, amount: float | Decimal | object, *, negative: bool) -> No
         negative: Whether its sign was the trouble.
     """
     reason = "it cannot go down" if negative else "it takes finite numbers"
-    warn_once((name, "amount", reason), "%s leaves out the amount %.100r: %s.", name, amount, reason)
+    try:
+        text = f"{amount!r:.100}"
+    except Exception:  # a number of the caller's own making may raise anything, as may an int too long to print
+        text = type(amount).__name__
+    warn_once((name, "amount", reason), "%s leaves out the amount %s: %s.", name, text, reason)

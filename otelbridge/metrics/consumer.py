@@ -56,12 +56,14 @@ class Consumer(SynchronousMeasurementConsumer):
         self._streams: dict[tuple[int, int, Kind], Stream] = {}
         self._instruments: list[Any] = []
         self._watch = self._create_watch()
+        # Not the SDK's lock, which is held while callbacks run: a callback may create instruments.
+        self._wiring = threading.RLock()
         for reader in readers:
             self.add_metric_reader(reader)
 
     def register(self, instrument: Any) -> None:
         """Wire a new synchronous instrument."""
-        with self._lock:
+        with self._wiring:
             self._instruments.append(instrument)
             self._wire(instrument)
 
@@ -69,13 +71,13 @@ class Consumer(SynchronousMeasurementConsumer):
         """Let one more reader read; streams that others read already it shares."""
         temporality, aggregations = map(_with_our_classes, preferences(metric_reader))
         storage = Storage(self._sdk_config, temporality, aggregations, self._limit, self._share)
-        with self._lock:
+        with self._lock, self._wiring:
             self._reader_storages = {**self._reader_storages, metric_reader: storage}
             self._rewire()
 
     def remove_metric_reader(self, metric_reader: MetricReader) -> None:
         """Let a reader read no longer."""
-        with self._lock:
+        with self._lock, self._wiring:
             storages = dict(self._reader_storages)
             storage: Any = storages.pop(metric_reader)
             self._reader_storages = storages
@@ -88,6 +90,7 @@ class Consumer(SynchronousMeasurementConsumer):
     def after_fork(self) -> None:
         """Begin anew in a forked child: its locks are free, its values zero."""
         self._lock = threading.Lock()
+        self._wiring = threading.RLock()
         for stream in self._streams.values():
             stream.after_fork()
         for storage in self._reader_storages.values():
@@ -95,7 +98,7 @@ class Consumer(SynchronousMeasurementConsumer):
 
     def rewire(self) -> None:
         """Connect every instrument anew, as it is now enabled or not."""
-        with self._lock:
+        with self._wiring:
             self._rewire()
 
     def _rewire(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from otelbridge.metrics._sdk import SdkCounter, SdkGauge, SdkHistogram, SdkUpDownCounter
+from otelbridge.metrics._sdk import SdkCounter, SdkGauge, SdkHistogram, SdkUpDownCounter, clean_attributes
 from otelbridge.metrics.writers import nothing
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class _Wired:
         Returns:
             A handle that has nothing but the recording method, of one argument.
         """
-        attributes = dict(attributes) if attributes else None
+        attributes = clean_attributes(attributes) or None
         bind = getattr(self, "_bind", None)
         handle = self.bound(nothing if bind is None else bind(attributes))
         self._handles()[handle] = attributes

@@ -62,8 +62,7 @@ class Meter(SdkMeter):
 
     def _adopt(self, instrument: Any) -> Any:
         with self._adopting:
-            kind: type[Any] = type(instrument)
-            ours = SYNCHRONOUS.get(kind)
+            ours = SYNCHRONOUS.get(instrument.__class__)
             if ours is not None:
                 # Our classes add behaviour and no layout, so the SDK's fresh instrument becomes one of ours.
                 instrument.__class__ = ours

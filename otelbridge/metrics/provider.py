@@ -15,7 +15,6 @@ from otelbridge.metrics.streams import DEFAULT_LIMIT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opentelemetry import metrics as api
     from opentelemetry.sdk.metrics import ExemplarFilter
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.metrics.view import View
@@ -70,7 +69,7 @@ class MeterProvider(SdkMeterProvider):
         version: str | None = None,
         schema_url: str | None = None,
         attributes: Attributes = None,
-    ) -> api.Meter:
+    ) -> Any:
         """Give the meter of an instrumentation scope; see the OpenTelemetry API."""
         if self._disabled or self._shutdown or not name:
             return super().get_meter(name, version, schema_url, attributes)

@@ -67,6 +67,19 @@ class _Plug:
                 )
         self._target = target
 
+    def bind(self, attributes: Attributes) -> Any:
+        """Resolve an attribute set once with the provider connected now.
+
+        Args:
+            attributes: The attribute set.
+
+        Returns:
+            The provider's handle, whose recording method takes the amount alone; None where the provider
+            has no such thing.
+        """
+        bind = getattr(self._target, "bind", None)
+        return None if bind is None else bind(attributes)
+
     def _lost(self, error: Exception) -> None:
         warn_once((self._name, "raised"), "Recording to %s raised %r. %s.", self._name, error, _CAUSE)
 
@@ -121,6 +134,8 @@ class SwitchMeter(api.Meter):
         # Reentrant, since a refusal is logged under it and a log handler may count records.
         self._lock = threading.RLock()
         self._meter: api.Meter | None = None
+        self.generation: object = None
+        """Changes with every connection; what was resolved before is then another provider's."""
         self._synchronous: dict[tuple[object, ...], Any] = {}
         self._observables: list[_Plug] = []
 
@@ -135,6 +150,8 @@ class SwitchMeter(api.Meter):
             self._meter = None if provider is None else self._meter_of(provider)
             for plug in (*self._synchronous.values(), *self._observables):
                 plug.connect(self._meter)
+            # Last: whoever sees it resolves with what is connected now.
+            self.generation = object()
 
     def _meter_of(self, provider: api.MeterProvider) -> api.Meter | None:
         try:

@@ -125,8 +125,10 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
             # No call from here on: nothing runs between these statements.
             series.counts[at] += 1
             series.sum += amount
-            series.min = min(series.min, amount)
-            series.max = max(series.max, amount)
+            if amount < series.min:
+                series.min = amount
+            if amount > series.max:
+                series.max = amount
         else:
             series.last = (amount,)
         if lock is not None:
@@ -223,8 +225,10 @@ def _bound_histogram(bound: _Bound) -> BoundWrite:
         # No call from here on: nothing runs between these statements.
         series.counts[at] += 1
         series.sum += amount
-        series.min = min(series.min, amount)
-        series.max = max(series.max, amount)
+        if amount < series.min:
+            series.min = amount
+        if amount > series.max:
+            series.max = amount
         if lock is not None:
             lock.release()
         if watch is not None and watch():
@@ -234,18 +238,21 @@ def _bound_histogram(bound: _Bound) -> BoundWrite:
 
 
 def _bound_last(bound: _Bound) -> BoundWrite:
+    check, watch, offer, unsigned = bound.check, bound.watch, bound.offer, not bound.signed
     series: Any = None
 
     def set_(amount: Any) -> None:
         nonlocal series
-        value = bound.check(amount)
-        if value is None:
-            return
+        # A view may keep the last value of a counter too, which takes no negative amounts.
+        if unsigned or (amount.__class__ is not int and (amount.__class__ is not float or not -inf < amount < inf)):
+            amount = check(amount)
+            if amount is None:
+                return
         if series is None:
             series = bound.resolve()
-        series.last = (value,)
-        if bound.watch is not None and bound.watch():
-            bound.offer(value, series)
+        series.last = (amount,)
+        if watch is not None and watch():
+            offer(amount, series)
 
     return set_
 

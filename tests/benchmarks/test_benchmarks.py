@@ -180,6 +180,9 @@ def test_selection() -> None:
 def test_mistakes_are_told_with_their_cure(tmp_path: Path, document: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--only", "scrap", "--results", str(tmp_path / "r.json"), "--docs", str(document)]) == 2
     assert "Known: recording.counter_bound" in capsys.readouterr().err
+    document.write_text("# No markers\n")
+    assert main(["run", "--only", "scrape", "--results", str(tmp_path / "r.json"), "--docs", str(document)]) == 2
+    assert "Put them in" in capsys.readouterr().err
     assert main(["check", "--results", str(tmp_path / "none.json")]) == 2
     assert "Measure first" in capsys.readouterr().err
     (tmp_path / "list.json").write_text("[]")

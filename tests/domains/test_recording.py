@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from otelbridge.catalogue.model import Attribute, Buckets, Domain, Kind, Metric
 from otelbridge.diagnostics import forget_warnings
-from otelbridge.domains.recording import MAX_LENGTH, OTHER, DomainMeter, checked_amount, checked_attributes
+from otelbridge.domains.checks import MAX_LENGTH, OTHER, checked_amount, checked_attributes
+from otelbridge.domains.recording import DomainMeter
 
 COLOUR = Attribute("colour", "Any colour.")
 SIZE = Attribute("size", "Closed set.", values=("small", "large"), closed=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from otelbridge.catalogue.agents import BUDGET_CONSUMPTION, BUDGET_LIMIT, BUDGET_OVERRUNS
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.agents._step import meter
-from otelbridge.domains.recording import checked_amount
+from otelbridge.domains.checks import checked_amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,7 +6,7 @@ from otelbridge.catalogue.agents import DECISION_CONFIDENCE
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.agents._context import current
 from otelbridge.domains.agents._step import meter
-from otelbridge.domains.recording import checked_amount
+from otelbridge.domains.checks import checked_amount
 
 _confidence = meter.recorder(DECISION_CONFIDENCE)
 

@@ -16,7 +16,7 @@ from otelbridge.catalogue.agents import (
 )
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.agents._step import meter
-from otelbridge.domains.recording import checked_amount
+from otelbridge.domains.checks import checked_amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from otelbridge.catalogue.business import ORDER_VALUE, PAYMENT_DURATION, REVENUE
 from otelbridge.domains.business._meter import meter
+from otelbridge.domains.checks import checked_attributes
 from otelbridge.domains.money import currency_code
 from otelbridge.domains.operation import Operation, error_type
-from otelbridge.domains.recording import checked_attributes
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from otelbridge.domains.recording import Attributes
+    from otelbridge.domains.checks import Attributes
 
 _order_value = meter.recorder(ORDER_VALUE)
 _revenue = meter.recorder(REVENUE)

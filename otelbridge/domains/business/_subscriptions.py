@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Literal
 
-    from otelbridge.domains.recording import Attributes
+    from otelbridge.domains.checks import Attributes
 
     Change = Literal["created", "renewed", "upgraded", "downgraded", "cancelled"]
 

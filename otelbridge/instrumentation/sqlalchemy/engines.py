@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from otelbridge.domains.recording import Attributes
+    from otelbridge.domains.checks import Attributes
 
 _REGISTRATION = "_otelbridge_registration"
 

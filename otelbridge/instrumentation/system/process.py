@@ -22,7 +22,8 @@ from otelbridge.instrumentation.system.observing import observe_all
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from otelbridge.domains.recording import Attributes, Registration, Source
+    from otelbridge.domains.checks import Attributes
+    from otelbridge.domains.recording import Registration, Source
 
 _PROC = Path("/proc/self")
 # Offsets after the name of the program, which may itself contain spaces: proc_pid_stat(5) counts from 1
