@@ -64,8 +64,8 @@ class Recorder:
         meter = self._meter
         if not meter.active:
             return
-        if amount.__class__ is float and 0.0 <= amount < inf:
-            value: float | None = cast("float", amount)
+        if type(amount) is float and 0.0 <= amount < inf:
+            value: float | None = amount
         else:
             value = checked_amount(self.metric, amount)
         if value is None:
@@ -94,8 +94,8 @@ def _repeats(attributes: Attributes | None) -> bool:
     # Texts only: numbers of different types are equal (1, 1.0, True) without being the same value.
     if not attributes:
         return attributes is None or isinstance(attributes, dict)
-    return attributes.__class__ is dict and all(
-        value is None or value.__class__ is str for value in attributes.values()
+    return type(cast("object", attributes)) is dict and all(
+        value is None or type(value) is str for value in attributes.values()
     )
 
 

@@ -173,7 +173,7 @@ def clean_attributes(attributes: object) -> dict[str, AnyValue]:
     Returns:
         A new dictionary with what the SDK accepts; empty, and reported once, where it is no mapping.
     """
-    if not attributes:
+    if attributes is None:
         return {}
     if not isinstance(attributes, Mapping):
         warn_once(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.metrics import Counter, Histogram, UpDownCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality, HistogramDataPoint, NumberDataPoint
 
+from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import (
     Gauge,
     MetricReaderStorage,
@@ -195,6 +196,16 @@ class LimitedMatch(ViewInstrumentMatch):
         if len(self._attributes_aggregation) >= self._limit and not self._knows(measurement):
             measurement = replace(measurement, attributes=OVERFLOW)
         super().consume_measurement(measurement, should_sample_exemplar)
+
+    def collect(
+        self, collection_aggregation_temporality: AggregationTemporality, collection_start_nanos: int
+    ) -> Sequence[Any] | None:
+        """Give the reader's points; what the SDK's aggregation cannot merge costs this stream alone."""
+        try:
+            return super().collect(collection_aggregation_temporality, collection_start_nanos)
+        except Exception as error:  # the SDK's exponential histogram fails on some scales
+            warn_once((self._name, "collect"), "Collecting %s raised %r; it is left out this time.", self._name, error)
+            return None
 
     def after_fork(self) -> None:
         """Begin anew in a forked child."""

@@ -5,7 +5,7 @@ and finalizers, only at function entries, after calls and at backward jumps. The
 (`series.value += amount`, `series.counts[i] += 1` and what follows it) contain none of these between their
 load and their store, so each is atomic, and a reader's one display expression sees a consistent
 histogram. `LOCK_FREE` is False where the interpreter promises no such thing; a lock takes over there.
-docs/decisions/0005-recording-without-a-lock.md has the reasoning, tests/metrics/test_lock_free.py the guard.
+docs/decisions/0005-an-own-recording-path.md has the reasoning, tests/metrics/test_lock_free.py the guard.
 """
 
 from __future__ import annotations
@@ -112,8 +112,11 @@ class HistogramSeries(Series):
             Bucket counts and sum since the beginning; minimum and maximum since the last call, infinite
             and the wrong way round where nothing was recorded.
         """
-        # No call from here to the last store: nothing can be recorded in between.
-        *counts, total, low, high = [*self.counts, self.sum, self.min, self.max]
+        # No call, and after the list itself no allocation (which could run a garbage collection, and with it
+        # anybody's callback), from here to the last store: nothing can be recorded in between.
+        row = [*self.counts, self.sum]
+        low = self.min
+        high = self.max
         self.min = inf
         self.max = _MINUS_INF
-        return counts, total, low, high  # pyright: ignore[reportReturnType]
+        return row[:-1], row[-1], low, high  # pyright: ignore[reportReturnType]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from otelbridge.metrics._sdk import clean_attributes
 from otelbridge.metrics.amounts import exact, reject
 from otelbridge.metrics.series import LOCK_FREE
 from otelbridge.metrics.streams import Finder
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     BoundWrite = Callable[[float], None]
     Offer = Callable[[float, Attributes, Context | None, Series], None]
     Watch = Callable[[], bool]
+
+
+# Whole numbers below need no look whether a float could hold them.
+_LARGE = 2**63
 
 
 def nothing(amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
@@ -85,13 +90,15 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
 
     def write(amount: Any, attributes: Any = None, context: Context | None = None) -> None:
         nonlocal fetch, width, single, plain
-        if amount.__class__ is int:
-            if amount < 0 and not signed:
+        if type(amount) is int:
+            if not (0 <= amount < _LARGE or (signed and -_LARGE < amount < 0)):
                 amount = check(amount)
-        elif amount.__class__ is not float or not (0.0 <= amount < inf or (signed and -inf < amount < 0.0)):
+        elif type(amount) is not float or not (0.0 <= amount < inf or (signed and -inf < amount < 0.0)):
             amount = check(amount)
         if amount is None:
             return
+        if type(attributes) is not dict and attributes is not None:
+            attributes = clean_attributes(attributes)
         if attributes:
             values: Any = None
             entry: Any = None
@@ -185,10 +192,10 @@ def _bound_sum(bound: _Bound) -> BoundWrite:
 
     def add(amount: Any) -> None:
         nonlocal series
-        if amount.__class__ is int:
-            if amount < 0 and not signed:
+        if type(amount) is int:
+            if not (0 <= amount < _LARGE or (signed and -_LARGE < amount < 0)):
                 amount = check(amount)
-        elif amount.__class__ is not float or not (0.0 <= amount < inf or (signed and -inf < amount < 0.0)):
+        elif type(amount) is not float or not (0.0 <= amount < inf or (signed and -inf < amount < 0.0)):
             amount = check(amount)
         if amount is None:
             return
@@ -212,7 +219,7 @@ def _bound_histogram(bound: _Bound) -> BoundWrite:
 
     def record(amount: Any) -> None:
         nonlocal series, bounds
-        if amount.__class__ is not float or not 0.0 <= amount < inf:
+        if type(amount) is not float or not 0.0 <= amount < inf:
             amount = check(amount)
             if amount is None:
                 return
@@ -244,7 +251,7 @@ def _bound_last(bound: _Bound) -> BoundWrite:
     def set_(amount: Any) -> None:
         nonlocal series
         # A view may keep the last value of a counter too, which takes no negative amounts.
-        if unsigned or (amount.__class__ is not int and (amount.__class__ is not float or not -inf < amount < inf)):
+        if unsigned or (type(amount) is not int and (type(amount) is not float or not -inf < amount < inf)):
             amount = check(amount)
             if amount is None:
                 return

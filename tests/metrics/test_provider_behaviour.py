@@ -31,7 +31,12 @@ from opentelemetry.sdk.metrics.export import (
     InMemoryMetricReader,
     PeriodicExportingMetricReader,
 )
-from opentelemetry.sdk.metrics.view import DropAggregation, ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.metrics.view import (
+    DropAggregation,
+    ExplicitBucketHistogramAggregation,
+    ExponentialBucketHistogramAggregation,
+    View,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -998,3 +1003,49 @@ def test_children_forked_while_threads_record_count_from_zero_and_never_hang() -
         print(json.dumps(outcomes))
     """)
     assert result == [0] * 50
+
+
+def test_an_exponential_histogram_the_sdk_cannot_merge_costs_itself_alone(caplog: pytest.LogCaptureFixture) -> None:
+    reader = InMemoryMetricReader()
+    view = View(instrument_name="h", aggregation=ExponentialBucketHistogramAggregation(max_size=2))
+    provider = MeterProvider([reader], views=[view], shutdown_on_exit=False)
+    meter = provider.get_meter("test")
+    histogram, counter = meter.create_histogram("h"), meter.create_counter("c")
+    histogram.record(0)
+    counter.add(1)
+    reader.get_metrics_data()
+    histogram.record(1000)
+    data = reader.get_metrics_data()
+    assert data is not None
+    names = [m.name for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics]
+    assert names == ["c"]
+    assert "Collecting h raised" in caplog.text
+    provider.shutdown()
+
+
+def test_attributes_that_have_no_truth_value_are_left_out() -> None:
+    class Array:
+        def __bool__(self) -> bool:
+            raise ValueError("ambiguous")
+
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    provider.get_meter("test").create_counter("c").add(1, Array())
+    data = reader.get_metrics_data()
+    assert data is not None
+    (point,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    assert (dict(point.attributes), point.value) == ({}, 1)
+    provider.shutdown()
+
+
+def test_a_total_beyond_64_bits_becomes_a_float_that_otlp_can_carry() -> None:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    counter = provider.get_meter("test").create_counter("c")
+    counter.add(2**62)
+    counter.add(2**62)
+    data = reader.get_metrics_data()
+    assert data is not None
+    value = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points[0].value
+    assert (value, type(value)) == (2.0**63, float)
+    provider.shutdown()

@@ -239,11 +239,14 @@ def streams(data: Any) -> list[tuple[tuple[Any, ...], dict[Any, Any]]]:
 
 
 def telling(listed: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """Leave out the deltas of zero: they tell nothing, and one store cannot tell them from silence."""
+    """Leave out the deltas of nothing.
+
+    One store cannot tell a zero from silence, nor see what a double's running total has swallowed.
+    """
     found = []
     for name, points in listed:
         if name[4] is Sum and name[5] == AggregationTemporality.DELTA:
-            points = {key: point for key, point in points.items() if point.value != 0}  # noqa: PLW2901
+            points = {key: point for key, point in points.items() if abs(point.value) > 1e-6}  # noqa: PLW2901
         if points:
             found.append((name, points))
     return found
@@ -483,7 +486,7 @@ def _quiet():
 
 @pytest.mark.usefixtures("_quiet")
 @pytest.mark.parametrize(
-    ("provider_class", "examples"), [(SdkMeterProvider, 50), (MeterProvider, 300)], ids=["sdk", "otelbridge"]
+    ("provider_class", "examples"), [(SdkMeterProvider, 50), (MeterProvider, 250)], ids=["sdk", "otelbridge"]
 )
 def test_same_script_same_data(provider_class: type[SdkMeterProvider], examples: int) -> None:
     run_state_machine_as_test(
