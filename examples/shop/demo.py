@@ -51,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: port {options.port} is taken. Choose another one, or leave --port out.", file=sys.stderr)
         return 2
     sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a shell starts what it puts in the background with Ctrl-C switched off.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     with ExitStack() as ends:
         run_dir = Path(ends.enter_context(tempfile.TemporaryDirectory(prefix="otelbridge-demo-")))
         try:

@@ -97,8 +97,9 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
             amount = check(amount)
         if amount is None:
             return
-        if type(attributes) is not dict and attributes is not None:
-            attributes = clean_attributes(attributes)
+        given: object = attributes
+        if type(given) is not dict and given is not None:
+            attributes = clean_attributes(given)
         if attributes:
             values: Any = None
             entry: Any = None
