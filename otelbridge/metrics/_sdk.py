@@ -9,6 +9,7 @@ one of these, so that this file is the only one to mend.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import time_ns
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import trace as _trace
@@ -22,7 +23,7 @@ from opentelemetry.sdk.metrics._internal import aggregation as _aggregation
 from opentelemetry.sdk.metrics._internal import metric_reader_storage as _storage
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
-from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.metrics.view import DefaultAggregation, View
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
@@ -77,6 +78,8 @@ if TYPE_CHECKING:
     class ViewInstrumentMatch:
         _name: str
         _view: View
+        _instrument: Any
+        _instrument_class_aggregation: dict[type[Any], Any]
         _aggregation: object
         _attributes_aggregation: dict[object, Any]
         _lock: Any
@@ -138,6 +141,7 @@ __all__ = [
     "advised_boundaries",
     "attribute_key",
     "clean_attributes",
+    "create_aggregation",
     "global_meter_provider",
     "global_tracer_provider",
     "is_enabled",
@@ -273,6 +277,23 @@ def reservoir_of(match: ViewInstrumentMatch) -> ExemplarReservoir:
     if isinstance(match._aggregation, _aggregation._ExplicitBucketHistogramAggregation):
         return build(boundaries=match._aggregation._boundaries)
     return build()
+
+
+def create_aggregation(match: ViewInstrumentMatch, attributes: Mapping[str, AnyValue]) -> Any:
+    """Make one more aggregation of a match, as the SDK does for a new attribute set.
+
+    Args:
+        match: The match.
+        attributes: The attribute set, which the view's filter has passed or need not pass.
+
+    Returns:
+        An aggregation of the SDK.
+    """
+    aggregation: Any = match._view._aggregation
+    if isinstance(aggregation, DefaultAggregation):
+        aggregation = match._instrument_class_aggregation[match._instrument.__class__]
+    factory: Any = match._view._exemplar_reservoir_factory
+    return aggregation._create_aggregation(match._instrument, attributes, factory, time_ns())
 
 
 def tracing() -> bool:

@@ -8,7 +8,6 @@ observable instruments, exponential histograms and aggregations of the user's ma
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from math import inf
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from otelbridge.metrics._sdk import (
     MetricReaderStorage,
     ViewInstrumentMatch,
     attribute_key,
+    create_aggregation,
     kind_of,
     reservoir_of,
     view_keys,
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from otelbridge.metrics.streams import Stream
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+
+_OVERFLOW_KEY = attribute_key(OVERFLOW)
 
 SYNCHRONOUS = (Counter, UpDownCounter, Histogram, Gauge)
 
@@ -193,9 +195,15 @@ class LimitedMatch(ViewInstrumentMatch):
 
     def consume_measurement(self, measurement: Any, should_sample_exemplar: bool = True) -> None:
         """Aggregate a measurement; over the limit under the attributes of the overflow."""
-        if len(self._attributes_aggregation) >= self._limit and not self._knows(measurement):
-            measurement = replace(measurement, attributes=OVERFLOW)
-        super().consume_measurement(measurement, should_sample_exemplar)
+        if len(self._attributes_aggregation) < self._limit or self._knows(measurement):
+            super().consume_measurement(measurement, should_sample_exemplar)
+            return
+        with self._lock:
+            overflow = self._attributes_aggregation.get(_OVERFLOW_KEY)
+            if overflow is None:
+                # Not by the SDK, whose filter of the view would take the overflow's own attribute away.
+                overflow = self._attributes_aggregation[_OVERFLOW_KEY] = create_aggregation(self, OVERFLOW)
+        overflow.aggregate(measurement, should_sample_exemplar)
 
     def collect(
         self, collection_aggregation_temporality: AggregationTemporality, collection_start_nanos: int

@@ -25,6 +25,7 @@ DEFAULT_LIMIT = 2000
 """Attribute sets a stream keeps apart by default; the same section."""
 
 _MAX_CACHE = 10_000
+_MAX_TEXT = 256
 _SAFE = frozenset({str, bool, int, float, bytes})
 
 
@@ -174,6 +175,10 @@ class Finder:
         if not all(value.__class__ in _SAFE for value in values) or any(value != value for value in values):  # noqa: PLR0124
             return
         if sum(value.__class__ is not str for value in values) > 1:
+            return
+        # A view may drop what a client sends, and then ever new texts belong to few series. They are forgotten
+        # beyond `_MAX_CACHE`, and not remembered at all where they are long.
+        if any(value.__class__ is str and len(value) > _MAX_TEXT for value in values):
             return
         if self.fetch is None:
             self.width = len(items)

@@ -1049,3 +1049,19 @@ def test_a_total_beyond_64_bits_becomes_a_float_that_otlp_can_carry() -> None:
     value = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points[0].value
     assert (value, type(value)) == (2.0**63, float)
     provider.shutdown()
+
+
+def test_observed_sets_over_the_limit_are_marked_even_where_a_view_keeps_few_attributes() -> None:
+    reader = InMemoryMetricReader()
+    view = View(instrument_name="o", attribute_keys={"k"})
+    provider = MeterProvider([reader], views=[view], shutdown_on_exit=False, cardinality_limit=3)
+    observed = [Observation(1, {"k": str(number), "dropped": "x"}) for number in range(10)]
+    provider.get_meter("test").create_observable_up_down_counter("o", [lambda options: observed])
+    for _ in range(2):
+        data = reader.get_metrics_data()
+        assert data is not None
+        points = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+        found = {tuple(point.attributes.items()): point.value for point in points}
+        expected = {(("k", str(number)),): 1 for number in range(3)}
+        assert found == {**expected, (("otel.metric.overflow", True),): 7}
+    provider.shutdown()

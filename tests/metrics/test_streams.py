@@ -1,0 +1,73 @@
+"""Look-ups of series: what is remembered, and that it stays bounded."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otelbridge.diagnostics import forget_warnings
+from otelbridge.metrics.kinds import Kind
+from otelbridge.metrics.streams import OVERFLOW, Finder, Stream
+
+_VALUES = st.one_of(st.sampled_from(["a", "b", "", "1", 1, True, 1.0, 0, False, 0.0, b"1", -1]), st.text(max_size=3))
+_SETS = st.dictionaries(st.sampled_from("abc"), _VALUES, min_size=1)
+
+
+def _stream(keep: frozenset[str] | None = None, limit: int = 2000) -> Stream:
+    return Stream("s", Kind("sum"), keep, limit)
+
+
+@given(st.lists(_SETS, max_size=40))
+def test_a_remembered_series_is_the_one_the_stream_would_find(sets) -> None:
+    stream = _stream()
+    finder = Finder(stream)
+    for attributes in [*sets, *sets, *[dict(reversed(attributes.items())) for attributes in sets]]:
+        assert finder.find(attributes) is stream.find(attributes)
+
+
+@given(st.lists(_SETS, max_size=40))
+def test_a_view_maps_sets_to_what_it_keeps(sets) -> None:
+    stream = _stream(frozenset("a"))
+    finder = Finder(stream)
+    for attributes in sets:
+        assert dict(finder.find(attributes).attributes).keys() == attributes.keys() & {"a"}
+
+
+def test_sets_over_the_limit_share_one_series_and_known_ones_keep_theirs(caplog) -> None:
+    forget_warnings()
+    stream = _stream(limit=3)
+    finder = Finder(stream)
+    first = [finder.find({"k": str(number), "same": "x"}) for number in range(3)]
+    over = {id(finder.find({"k": str(number), "same": "x"})) for number in range(3, 50)}
+    assert len(over) == 1
+    assert [finder.find({"k": str(number), "same": "x"}) for number in range(3)] == first
+    assert stream.all()[-1].attributes == OVERFLOW
+    assert len(stream.all()) == 4
+    assert caplog.text.count("limit of 3 attribute sets") == 1
+    assert "most values is k" in caplog.text
+
+
+def test_what_a_view_drops_is_not_remembered_without_end() -> None:
+    finder = Finder(_stream(frozenset({"kept"})))
+    finder.find({"kept": "x", "dropped": "first"})
+    gc.collect()
+    tracemalloc.start()
+    for number in range(30_000):
+        finder.find({"kept": "x", "dropped": f"{number}"})
+        if number % 10 == 0:
+            finder.find({"kept": "x", "dropped": f"{number}" + "x" * 10_000})
+    gc.collect()
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 6_000_000
+
+
+def test_a_forked_child_begins_at_zero() -> None:
+    stream = _stream()
+    series = stream.find({"k": "v"})
+    series.value = 7
+    stream.after_fork()
+    assert (stream.find({"k": "v"}), series.value) == (series, 0)
