@@ -38,8 +38,8 @@ test: $(STAMP) $(SQLALCHEMIES) ## run all tests; parts that need a missing compo
 	@$(BIN)/python -m pytest $(PYTEST)
 	@echo "== done. What was skipped, if anything, is listed above with its reason."
 
-unit: $(STAMP) ## run the tests that need no component
-	@$(BIN)/python -m pytest -m 'not components' $(PYTEST)
+unit: $(STAMP) ## run the quick tests that need no component
+	@$(BIN)/python -m pytest -m 'not components and not endtoend' $(PYTEST)
 
 check: $(STAMP) ## format, lint, types, import rules, generated files
 	@echo "== ruff"; $(BIN)/ruff format --check . && $(BIN)/ruff check .

@@ -292,6 +292,7 @@ def check_ended(output: str) -> None:
         httpx.get(f"{address_of(output)}/metrics", trust_env=False)
 
 
+@pytest.mark.endtoend
 def test_the_demo_works_without_components() -> None:
     with demo("--once", "--no-stack") as process:
         output, _ = process.communicate(timeout=120)
@@ -302,6 +303,7 @@ def test_the_demo_works_without_components() -> None:
     check_ended(output)
 
 
+@pytest.mark.endtoend
 def test_the_demo_ends_cleanly_on_ctrl_c() -> None:
     with demo("--no-stack") as process:
         assert process.stdout is not None
