@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from time import time_ns
 from typing import TYPE_CHECKING, Any, cast
 
-from opentelemetry import trace as _trace
+from opentelemetry import trace as trace_api
 from opentelemetry.attributes import _clean_attribute_value
 from opentelemetry.metrics import _Gauge as ApiGauge
 from opentelemetry.metrics import get_meter_provider
@@ -150,6 +150,7 @@ __all__ = [
     "register_reader",
     "registered_readers",
     "reservoir_of",
+    "trace_api",
     "tracing",
     "view_keys",
     "view_name",
@@ -297,8 +298,11 @@ def create_aggregation(match: ViewInstrumentMatch, attributes: Mapping[str, AnyV
 
 
 def tracing() -> bool:
-    """Tell whether somebody has set up tracing, without which no measurement is inside a sampled span."""
-    return _trace._TRACER_PROVIDER is not None
+    """Tell whether somebody has set up tracing, without which no measurement is inside a sampled span.
+
+    `otelbridge.metrics.writers` reads the same attribute of `trace_api` itself.
+    """
+    return trace_api._TRACER_PROVIDER is not None
 
 
 class MetricReaderStorage(BaseStorage):
