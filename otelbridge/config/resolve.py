@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, cast
 
+from otelbridge.config.checks import DETECTORS
 from otelbridge.config.destinations import resolve_otlp
 from otelbridge.config.options import Config, Prometheus, PrometheusOptions
 from otelbridge.errors import unknown_name
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from otelbridge.config.options import PrometheusMode, Settings
 
 _DOMAINS_SAID_BY = ("domains", "OTELBRIDGE_DOMAINS", "distribution.otelbridge.domains")
-_DETECTORS = ("process", "host", "os", "container", "kubernetes")
 
 
 def resolve(
@@ -44,7 +44,7 @@ def resolve(
         service_version=_first(sources, "service_version", None),
         environment=_first(sources, "environment", None),
         resource_attributes=_merged([source.resource_attributes for source in sources]),
-        detectors=_first(sources, "detectors", _DETECTORS),
+        detectors=_first(sources, "detectors", DETECTORS),
         prometheus=_prometheus([source.prometheus or PrometheusOptions() for source in sources], app=app),
         otlp=otlp,
         domains=_domains(sources, known_domains),
