@@ -12,9 +12,10 @@ from otelbridge.errors import ConfigError
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.attach import Attachments
 from otelbridge.metrics.pipeline import Pipeline
+from otelbridge.metrics.processes import Processes
 from otelbridge.metrics.resource import create_resource
 from otelbridge.metrics.switch import switch
-from otelbridge.metrics.views import check_targets, create_views
+from otelbridge.metrics.views import check_targets, create_views, user_views
 from otelbridge.otlp.reader import create_console_reader, create_otlp_reader
 from otelbridge.otlp.spans import Spans
 from otelbridge.prometheus.endpoint import AsgiEndpoint
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.metrics.view import View
     from opentelemetry.sdk.resources import Resource
 
     from otelbridge.config.options import Config
@@ -150,10 +152,11 @@ class Bridge:
             logger.info("otelbridge is switched off (OTEL_SDK_DISABLED); nothing is recorded.")
             return
         names = discovery.select(self.config.instrument)
-        check_targets(METRICS.values(), self.config.views)
+        views = user_views(self.config.views)
+        check_targets(METRICS.values(), views)
         with ExitStack() as undo:
             self._serve(undo)
-            provider = self.attached.meter_provider or self._create_pipeline(undo).provider
+            provider = self.attached.meter_provider or self._create_pipeline(views, undo).provider
             self._start_spans(undo)
             muted = [domain.meter for domain in DOMAINS if domain.name not in self.config.domains]
             undo.callback(switch.disconnect)
@@ -175,21 +178,27 @@ class Bridge:
             undo.callback(server.close)
             self.metrics_url = server.url
 
-    def _create_pipeline(self, undo: ExitStack) -> Pipeline:
-        self.resource = create_resource(self.config)
+    def _create_pipeline(self, views: Sequence[View], undo: ExitStack) -> Pipeline:
+        processes = None
+        if self.config.workers == "merged":
+            processes = Processes(self.config.service_name or "", self.config.run_directory)
+            undo.callback(processes.close)
+        self.resource = create_resource(self.config, processes.identity if processes else "")
         push: list[MetricReader] = []
         with ExitStack() as undo_push:
             undo_push.callback(_stop, push)
             for destination in self.config.otlp:
-                push.append(create_otlp_reader(destination))  # noqa: PERF401  # those before a failure must be in it
+                push.append(create_otlp_reader(destination, processes))  # noqa: PERF401  # those before a failure must be in it
             if self.config.console:
                 push.append(create_console_reader())
             self._pipeline = Pipeline(
                 self.resource,
-                create_views(METRICS.values(), self.config.views),
+                create_views(METRICS.values(), views),
                 [self._pull.reader] if self._pull else [],
                 push,
                 self.config.exemplar_filter,
+                cardinality_limit=self.config.cardinality_limit,
+                processes=processes,
             )
             undo_push.pop_all()
         undo.callback(self._pipeline.shutdown, _SHUTDOWN_TIMEOUT)

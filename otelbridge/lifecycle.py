@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.metrics.view import View
 
-    from otelbridge.config.options import Config, OtlpOptions, PrometheusOptions, ResourceValue
+    from otelbridge.config.options import Config, OtlpOptions, PrometheusOptions, ResourceValue, Workers
 
 _lock = threading.RLock()
 _bridge: Bridge | None = None
@@ -48,6 +48,8 @@ def init(
     views: Iterable[View] | None = None,
     instrument: Iterable[str] | Literal["auto"] | bool | None = None,
     traces: bool | None = None,
+    workers: Workers | None = None,
+    cardinality_limit: int | None = None,
     meter_provider: MeterProvider | None = None,
     config: str | os.PathLike[str] | None = None,
 ) -> Bridge:
@@ -77,6 +79,10 @@ def init(
         views: Views of your own. One replaces the catalogue's for the instruments it selects.
         instrument: Instrumentations to switch on; ``"auto"``, the default, takes what is installed.
         traces: Whether spans are made and exported over OTLP too.
+        workers: ``"merged"``, the default, shows the worker processes of a service as one, ``"separate"``
+            each by itself.
+        cardinality_limit: How many attribute sets a stream keeps apart, by default 2000; what is more is
+            counted together under ``otel.metric.overflow=true``. A view or a reader may say otherwise.
         meter_provider: A provider of your own to record to. Pull and push are then its owner's.
         config: An OpenTelemetry declarative configuration file (YAML or JSON).
 
@@ -99,6 +105,8 @@ def init(
         views=views,
         instrument=instrument,
         traces=traces,
+        workers=workers,
+        cardinality_limit=cardinality_limit,
     )
     decided = resolve(
         arguments,
@@ -202,6 +210,8 @@ def _without_exports(config: Config, arguments: Settings, provider: MeterProvide
         "prometheus": arguments.prometheus is not None and arguments.prometheus.mode != "off",
         "otlp": arguments.otlp,
         "views": arguments.views,
+        "workers": arguments.workers,
+        "cardinality_limit": arguments.cardinality_limit,
         "traces": arguments.traces,
     }
     theirs = [name for name, value in said.items() if value]

@@ -8,6 +8,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import Histogram, InMemoryMetricReader, Metric
 
+from otelbridge.cells.evidence import GROUP_VARIABLE
 from otelbridge.diagnostics import forget_warnings
 from otelbridge.metrics.switch import switch
 
@@ -47,6 +48,12 @@ class Recorded:
         points = self.points(name)
         assert len(points) == 1, f"{name} has {len(points)} points: {points}"
         return points[0][1]
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test leaves a group of processes behind for the next one, or for a program the next one starts, to join."""
+    monkeypatch.delenv(GROUP_VARIABLE, raising=False)
 
 
 @pytest.fixture

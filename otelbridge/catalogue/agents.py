@@ -225,6 +225,7 @@ INVOCATION_ACTIVE = Metric(
     unit="{invocation}",
     brief="Agent invocations running now.",
     attributes=(AGENT_NAME, _AGENT_TYPE),
+    merge="livesum",
 )
 DECISION_CONFIDENCE = Metric(
     id="A17",
@@ -263,6 +264,7 @@ BUDGET_LIMIT = Metric(
     brief="Limit of the budget in the current window.",
     attributes=(_BUDGET_NAME,),
     answers=("001-M9",),
+    merge="last",
 )
 BUDGET_OVERRUNS = Metric(
     id="A21",

@@ -99,6 +99,7 @@ CONNECTION_PENDING_REQUESTS = Metric(
     brief="The number of current pending requests for an open connection.",
     attributes=(_POOL,),
     convention="semconv",
+    merge="livesum",
 )
 CONNECTION_TIMEOUTS = Metric(
     id="D5",

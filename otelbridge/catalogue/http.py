@@ -71,6 +71,7 @@ SERVER_ACTIVE_REQUESTS = Metric(
     convention="semconv",
     answers=("002-M3", "003-M8"),
     recorded_by="opentelemetry.instrumentation.fastapi",
+    merge="livesum",
 )
 SERVER_REQUEST_BODY_SIZE = Metric(
     "H3",

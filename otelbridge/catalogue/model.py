@@ -12,6 +12,13 @@ from typing import Literal
 
 AttributeType = Literal["string", "int", "double", "boolean"]
 Convention = Literal["semconv", "own"]
+MergeRule = Literal["sum", "livesum", "last", "max", "min", "per_worker"]
+"""How the values that several worker processes have of one series become one value.
+
+``sum`` adds them, those of ended processes included. ``livesum`` adds those of running ones. ``last`` takes
+the one written most recently by a running one, ``max`` and ``min`` the extreme among running ones.
+``per_worker`` keeps them apart by the attribute ``process.pid``, for as long as they run.
+"""
 
 
 class Kind(Enum):
@@ -108,6 +115,10 @@ class Metric:
 
     recorded_by: str = "otelbridge"
     """Scope of the library that records it where that is not this package."""
+
+    merge: MergeRule | None = None
+    """How worker processes become one where the instrument's own way is not right: what is under way ends
+    with its worker (``livesum``), what every worker sees alike must not be added (``last``)."""
 
     @property
     def attribute_keys(self) -> frozenset[str]:

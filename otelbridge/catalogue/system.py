@@ -52,6 +52,7 @@ SYSTEM_CPU_LOGICAL_COUNT = Metric(
     "Number of logical CPUs.",
     convention="semconv",
     answers=("002-M42", "003-M24"),
+    merge="last",
 )
 SYSTEM_MEMORY_USAGE = Metric(
     "Y3",
@@ -62,6 +63,7 @@ SYSTEM_MEMORY_USAGE = Metric(
     (MEMORY_STATE,),
     convention="semconv",
     answers=("002-M43", "002-M45", "003-M25", "003-M29", "004-M27"),
+    merge="last",
 )
 SYSTEM_MEMORY_LINUX_AVAILABLE = Metric(
     "Y4",
@@ -71,6 +73,7 @@ SYSTEM_MEMORY_LINUX_AVAILABLE = Metric(
     "Memory that new applications can have without swapping, as Linux estimates it.",
     convention="semconv",
     answers=("002-M44", "003-M25"),
+    merge="last",
 )
 SYSTEM_FILESYSTEM_USAGE = Metric(
     "Y5",
@@ -81,6 +84,7 @@ SYSTEM_FILESYSTEM_USAGE = Metric(
     (DEVICE, FILESYSTEM_MOUNTPOINT, FILESYSTEM_TYPE, FILESYSTEM_MODE, FILESYSTEM_STATE),
     convention="semconv",
     answers=("002-M46", "002-M47", "002-M48", "003-M26", "003-M29", "004-M27"),
+    merge="last",
 )
 SYSTEM_NETWORK_IO = Metric(
     "Y6",
@@ -91,6 +95,7 @@ SYSTEM_NETWORK_IO = Metric(
     (INTERFACE_NAME, IO_DIRECTION),
     convention="semconv",
     answers=("002-M49", "002-M50", "003-M27", "004-M27"),
+    merge="last",
 )
 PROCESS_UPTIME = Metric(
     "Y7",
@@ -100,6 +105,7 @@ PROCESS_UPTIME = Metric(
     "The time the process has been running.",
     convention="semconv",
     answers=("000-M9", "002-M51", "004-M26"),
+    merge="max",
 )
 SYSTEM_MEMORY_LIMIT = Metric(
     "Y8",
@@ -108,6 +114,7 @@ SYSTEM_MEMORY_LIMIT = Metric(
     "By",
     "Total memory.",
     convention="semconv",
+    merge="last",
 )
 PROCESS_CPU_TIME = Metric(
     "Y9",

@@ -49,6 +49,7 @@ TASK_ACTIVE = Metric(
     brief="Tasks running now.",
     attributes=(_NAME, _QUEUE),
     answers=("003-M6", "003-M28"),
+    merge="livesum",
 )
 TASK_QUEUE_SIZE = Metric(
     id="T3",
@@ -58,6 +59,7 @@ TASK_QUEUE_SIZE = Metric(
     brief="Tasks waiting in a queue.",
     attributes=(_QUEUE,),
     answers=("003-M5", "003-M28"),
+    merge="last",
 )
 TASK_DEPENDENCY_DURATION = Metric(
     id="T4",
@@ -77,6 +79,7 @@ TASK_WORKER_COUNT = Metric(
     brief="Workers by state.",
     attributes=(_POOL, _WORKER_STATE),
     answers=("002-M11",),
+    merge="last",
 )
 
 DOMAIN = Domain(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.view import View
 
     from otelbridge.config.checks import Check
-    from otelbridge.config.options import PrometheusChoice, ResourceValue
+    from otelbridge.config.options import PrometheusChoice, ResourceValue, Workers
 
 _ATTRIBUTE_TYPES = (str, bool, int, float)
 
@@ -35,6 +35,7 @@ PROMETHEUS_CHECKS: Mapping[str, Check] = {
     "port": checks.port,
     "target_info": checks.flag,
     "scope_labels": checks.flag,
+    "cardinality_limits": checks.cardinality_limits,
 }
 """The check of each field of `PrometheusOptions`."""
 
@@ -55,6 +56,7 @@ OTLP_CHECKS: Mapping[str, Check] = {
     "certificate": checks.text,
     "client_certificate": checks.text,
     "client_key": checks.text,
+    "cardinality_limits": checks.cardinality_limits,
 }
 """The check of each field of `OtlpOptions`."""
 
@@ -71,6 +73,8 @@ def settings_from_arguments(
     views: Iterable[View] | None = None,
     instrument: Iterable[str] | Literal["auto"] | bool | None = None,
     traces: bool | None = None,
+    workers: Workers | None = None,
+    cardinality_limit: int | None = None,
 ) -> Settings:
     """Check the arguments and bring them into the form every source has.
 
@@ -86,6 +90,8 @@ def settings_from_arguments(
         views: Views of the user.
         instrument: Names, ``"auto"`` or True for what is installed, False for none.
         traces: Whether spans are made and exported.
+        workers: Whether the worker processes of a service are seen as one.
+        cardinality_limit: Attribute sets that a stream keeps apart.
 
     Returns:
         What the arguments say.
@@ -106,6 +112,8 @@ def settings_from_arguments(
         views=_views(views),
         instrument=_instrument(instrument),
         traces=_optional(checks.flag, "traces", traces),
+        workers=_optional(checks.choice(checks.WORKERS), "workers", workers),
+        cardinality_limit=_optional(checks.limit, "cardinality_limit", cardinality_limit),
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from otelbridge.errors import ConfigError, unknown_name
@@ -26,6 +27,18 @@ COMPRESSIONS = ("gzip", "none")
 TEMPORALITIES = ("cumulative", "delta", "lowmemory")
 HISTOGRAM_AGGREGATIONS = ("explicit_bucket_histogram", "base2_exponential_bucket_histogram")
 EXEMPLAR_FILTERS = ("always_on", "always_off", "trace_based")
+WORKERS = ("merged", "separate")
+# Declarative configuration, "CardinalityLimits".
+INSTRUMENT_KINDS = (
+    "default",
+    "counter",
+    "up_down_counter",
+    "histogram",
+    "gauge",
+    "observable_counter",
+    "observable_up_down_counter",
+    "observable_gauge",
+)
 
 _MAX_PORT = 65535
 # RFC 9110 section 5.1: a field name is a token.
@@ -82,6 +95,39 @@ def port(where: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_PORT:
         raise ConfigError(f"{where} is {value!r}, which is no port", f"Give a whole number from 0 to {_MAX_PORT}")
     return value
+
+
+def limit(where: str, value: object) -> int:
+    """Check how many of something there may be, at least one."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{where} is {value!r}, which is no limit", "Give a whole number above 0")
+    return value
+
+
+def cardinality_limits(where: str, value: object) -> dict[str, int]:
+    """Check numbers of attribute sets by kind of instrument."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"{where} is {value!r}, which is no mapping",
+            f"Give a mapping of kinds of instruments to numbers; kinds are {', '.join(INSTRUMENT_KINDS)}",
+        )
+    said = cast("Mapping[object, object]", value)
+    for kind in said:
+        if kind not in INSTRUMENT_KINDS:
+            raise unknown_name(f"kind of instrument in {where}", kind, INSTRUMENT_KINDS)
+    return {str(kind): limit(f"{where}.{kind}", number) for kind, number in said.items()}
+
+
+def directory(where: str, value: object) -> Path:
+    """Check the path of a directory. Whether it exists is not asked here."""
+    found = Path(value) if isinstance(value, str) and not _CONTROL.search(value) else None
+    # Workers may have different working directories, and must mean the same place.
+    if found is None or not found.is_absolute():
+        raise ConfigError(
+            f"{where} is {value!r}, which is no absolute path of a directory",
+            "Give the whole path, for instance /run/shop; ~ and variables are not replaced",
+        )
+    return found
 
 
 def path(where: str, value: object) -> str:

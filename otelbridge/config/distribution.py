@@ -67,5 +67,9 @@ KEYS: Mapping[str, Check] = {
     "instrument": _instrument,
     "traces": checks.flag,
     "detectors": checks.detectors,
+    "workers": checks.choice(checks.WORKERS),
+    "run_directory": checks.directory,
+    "cardinality_limit": checks.limit,
+    "series_limit": checks.limit,
 }
 """The keys of the section and the check of each."""

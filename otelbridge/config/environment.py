@@ -52,6 +52,10 @@ def settings_from_environment(environ: Mapping[str, str]) -> Settings:
         traces=said.get("traces"),
         exemplar_filter=said.get("exemplar_filter"),
         console=said.get("console"),
+        workers=said.get("workers"),
+        run_directory=said.get("run_directory"),
+        cardinality_limit=said.get("cardinality_limit"),
+        series_limit=said.get("series_limit"),
         enabled=None if disabled is None else not disabled,
     )
 

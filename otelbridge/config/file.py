@@ -69,6 +69,10 @@ def settings_from_file(path: str | os.PathLike[str]) -> Settings:
         traces=own.get("traces", traces),
         exemplar_filter=None if filter_ is None else filter_.value,
         console=console,
+        workers=own.get("workers"),
+        run_directory=own.get("run_directory"),
+        cardinality_limit=own.get("cardinality_limit"),
+        series_limit=own.get("series_limit"),
         enabled=None if model.disabled is None else not model.disabled,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.config import checks
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from opentelemetry.configuration.models import (
+        CardinalityLimits,
         ExperimentalPrometheusMetricExporter,
         MeterProvider,
         PeriodicMetricReader,
@@ -27,7 +29,7 @@ _TRANSLATION = "underscore_escaping_with_suffixes"
 
 _NOT_HONOURED: Mapping[str, str] = {
     "producers": "Leave it out; other metrics reach the provider as instruments",
-    "cardinality_limits": "Leave it out, and bound series by the attributes a view keeps (attribute_keys.included)",
+    "cardinality_limits": "Leave it out here, and set distribution.otelbridge.cardinality_limit for all readers",
     "max_export_batch_size_development": "Leave it out; an export is sent whole",
     "meter_configurator_development": "Leave it out, and switch domains off under distribution.otelbridge.domains",
     "resource_constant_labels": "Leave it out, and join with target_info in PromQL",
@@ -75,13 +77,16 @@ def read_readers(
 
 
 def _pull(where: str, reader: PullMetricReader) -> PrometheusOptions:
-    _refuse(where, reader, ("producers", "cardinality_limits"))
+    _refuse(where, reader, ("producers",))
     exporter = reader.exporter.prometheus_development
     if exporter is None:
         raise ConfigError(
             f"{where}.exporter is {chosen(reader.exporter, _PULL)}, which is not known", "Use prometheus/development"
         )
-    return _prometheus(f"{where}.exporter.prometheus/development", exporter)
+    return replace(
+        _prometheus(f"{where}.exporter.prometheus/development", exporter),
+        cardinality_limits=_limits(f"{where}.cardinality_limits", reader.cardinality_limits),
+    )
 
 
 def _prometheus(where: str, exporter: ExperimentalPrometheusMetricExporter) -> PrometheusOptions:
@@ -102,7 +107,7 @@ def _prometheus(where: str, exporter: ExperimentalPrometheusMetricExporter) -> P
 
 
 def _periodic(where: str, reader: PeriodicMetricReader) -> OtlpOptions:
-    _refuse(where, reader, ("producers", "cardinality_limits", "max_export_batch_size_development"))
+    _refuse(where, reader, ("producers", "max_export_batch_size_development"))
     name = otlp_of(reader.exporter)
     if name is None:
         raise ConfigError(
@@ -124,7 +129,14 @@ def _periodic(where: str, reader: PeriodicMetricReader) -> OtlpOptions:
         said["temporality"] = _TEMPORALITIES.get(preference, preference)
     if section.default_histogram_aggregation is not None:
         said["histogram_aggregation"] = section.default_histogram_aggregation.value
+    said["cardinality_limits"] = _limits(f"{where}.cardinality_limits", reader.cardinality_limits)
     return OtlpOptions(**said)
+
+
+def _limits(where: str, section: CardinalityLimits | None) -> dict[str, int] | None:
+    if section is None:
+        return None
+    return checks.cardinality_limits(where, {kind: limit for kind, limit in vars(section).items() if limit is not None})
 
 
 def _console(where: str, reader: PeriodicMetricReader) -> bool:

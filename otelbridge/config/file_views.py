@@ -1,4 +1,4 @@
-"""The section ``meter_provider.views`` of the configuration file, made into views of the SDK."""
+"""The section ``meter_provider.views`` of the configuration file, made into views as data."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import metrics as api
 from opentelemetry.sdk.metrics import view as sdk
 
+from otelbridge.config import checks
+from otelbridge.config.view import FileView
 from otelbridge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from opentelemetry.configuration.models import Aggregation, IncludeExclude, MeterProvider, View
+    from opentelemetry.configuration.models import Aggregation, MeterProvider, View
 
-_INSTRUMENTS: Mapping[str, type] = {
+_INSTRUMENTS: Mapping[str, type[api.Instrument]] = {
     "counter": api.Counter,
     "gauge": api._Gauge,  # pyright: ignore[reportPrivateUsage]  # in __all__, under no other name
     "histogram": api.Histogram,
@@ -25,8 +27,8 @@ _INSTRUMENTS: Mapping[str, type] = {
 }
 
 
-def read_views(section: MeterProvider | None) -> tuple[sdk.View, ...] | None:
-    """Make the views of a file.
+def read_views(section: MeterProvider | None) -> tuple[FileView, ...] | None:
+    """Read the views of a file.
 
     Args:
         section: ``meter_provider`` as loaded.
@@ -35,14 +37,14 @@ def read_views(section: MeterProvider | None) -> tuple[sdk.View, ...] | None:
         Views in the order of the file; None where it has none.
 
     Raises:
-        ConfigError: A view says something the SDK's views cannot do.
+        ConfigError: A view says something that views cannot do.
     """
     if section is None or section.views is None:
         return None
     return tuple(_view(f"meter_provider.views[{number}]", view) for number, view in enumerate(section.views))
 
 
-def _view(where: str, view: View) -> sdk.View:
+def _view(where: str, view: View) -> FileView:
     selector, stream = view.selector, view.stream
     if not any(vars(selector).values()):
         raise ConfigError(f"{where}.selector selects nothing in particular", "Give an instrument_name; '*' takes all")
@@ -51,14 +53,9 @@ def _view(where: str, view: View) -> sdk.View:
             f"{where}.stream.name gives one name to several instruments",
             "Select one instrument by its full name, or leave the name out",
         )
-    if stream.aggregation_cardinality_limit is not None:
-        raise ConfigError(
-            f"{where}.stream.aggregation_cardinality_limit cannot be honoured",
-            "Leave it out, and bound series by attribute_keys.included",
-        )
-    kind = selector.instrument_type
-    return sdk.View(  # pyright: ignore[reportUnknownMemberType]
-        instrument_type=None if kind is None else _INSTRUMENTS[kind.value],  # pyright: ignore[reportArgumentType]
+    kind, keys, limit = selector.instrument_type, stream.attribute_keys, stream.aggregation_cardinality_limit
+    return FileView(
+        instrument_type=None if kind is None else _INSTRUMENTS[kind.value],
         instrument_name=selector.instrument_name,
         instrument_unit=selector.unit,
         meter_name=selector.meter_name,
@@ -66,22 +63,22 @@ def _view(where: str, view: View) -> sdk.View:
         meter_schema_url=selector.meter_schema_url,
         name=stream.name,
         description=stream.description,
-        attribute_keys=_keys(f"{where}.stream.attribute_keys", stream.attribute_keys),
+        attribute_keys=_keys(f"{where}.stream.attribute_keys.included", keys and keys.included),
+        exclude_attribute_keys=_keys(f"{where}.stream.attribute_keys.excluded", keys and keys.excluded) or frozenset(),
         aggregation=_aggregation(f"{where}.stream.aggregation", stream.aggregation),
+        cardinality_limit=None
+        if limit is None
+        else checks.limit(f"{where}.stream.aggregation_cardinality_limit", limit),
     )
 
 
-def _keys(where: str, keys: IncludeExclude | None) -> set[str] | None:
-    if keys is None:
-        return None
-    if keys.excluded is not None:
-        raise ConfigError(f"{where}.excluded cannot be honoured", f"List what to keep under {where}.included")
-    patterns = [key for key in keys.included or () if set("*?") & set(key)]
+def _keys(where: str, keys: Sequence[str] | None) -> frozenset[str] | None:
+    patterns = [key for key in keys or () if set("*?") & set(key)]
     if patterns:
         raise ConfigError(
-            f"{where}.included has the pattern {patterns[0]!r}, and only full keys are known", "Write the keys out"
+            f"{where} has the pattern {patterns[0]!r}, and only full keys are known", "Write the keys out"
         )
-    return None if keys.included is None else set(keys.included)
+    return None if keys is None else frozenset(keys)
 
 
 def _aggregation(where: str, chosen: Aggregation | None) -> sdk.Aggregation | None:

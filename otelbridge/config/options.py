@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from opentelemetry.sdk.metrics.view import View
+
+    from otelbridge.config.view import FileView
 
 ResourceValue = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
 PrometheusMode = Literal["app", "server", "off"]
@@ -21,6 +25,7 @@ Compression = Literal["gzip", "none"]
 Temporality = Literal["cumulative", "delta", "lowmemory"]
 HistogramAggregation = Literal["explicit_bucket_histogram", "base2_exponential_bucket_histogram"]
 ExemplarFilter = Literal["always_on", "always_off", "trace_based"]
+Workers = Literal["merged", "separate"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,11 @@ class PrometheusOptions:
     scope_labels: bool | None = None
     """Whether every series carries the labels ``otel_scope_name`` and ``otel_scope_version``.
     Default false, so that pull and push show the same labels."""
+
+    cardinality_limits: Mapping[str, int] | None = None
+    """Attribute sets that a stream keeps apart in a scrape, by kind of instrument: ``counter``,
+    ``up_down_counter``, ``histogram``, ``gauge``, ``observable_counter``, ``observable_up_down_counter``,
+    ``observable_gauge``, and ``default`` for kinds that are not named. By default that of the process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +115,10 @@ class OtlpOptions:
     client_key: str | None = None
     """File with the key of the client certificate."""
 
+    cardinality_limits: Mapping[str, int] | None = None
+    """Attribute sets that a stream keeps apart in an export, by kind of instrument, as in
+    `PrometheusOptions.cardinality_limits`. By default that of the process."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -135,7 +149,7 @@ class Settings:
     domains: tuple[str, ...] | None = None
     """Domains that record; the others stay silent."""
 
-    views: tuple[View, ...] | None = None
+    views: tuple[View | FileView, ...] | None = None
     """Views of the user. Those of all sources apply, the higher source's first."""
 
     instrument: tuple[str, ...] | None = None
@@ -152,6 +166,18 @@ class Settings:
 
     enabled: bool | None = None
     """False switches everything off (``OTEL_SDK_DISABLED``)."""
+
+    workers: Workers | None = None
+    """Whether the worker processes of a service are seen as one, ``merged``, or each by itself."""
+
+    run_directory: Path | None = None
+    """Absolute path of the directory in which workers share their values."""
+
+    cardinality_limit: int | None = None
+    """Attribute sets that a stream keeps apart; what is more goes into its overflow series."""
+
+    series_limit: int | None = None
+    """Attribute sets that all streams of a process keep apart together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +201,9 @@ class Prometheus:
 
     scope_labels: bool = False
     """Whether scope labels appear."""
+
+    cardinality_limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Attribute sets a stream keeps apart, by kind of instrument; empty leaves it to the process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +249,9 @@ class Otlp:
     client_key: str | None = None
     """Client key file."""
 
+    cardinality_limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Attribute sets a stream keeps apart, by kind of instrument; empty leaves it to the process."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -249,8 +281,8 @@ class Config:
     domains: frozenset[str]
     """Domains that record."""
 
-    views: tuple[View, ...]
-    """The user's views, the most important first."""
+    views: tuple[View | FileView, ...]
+    """The user's views, the most important first; those of a file as data."""
 
     instrument: tuple[str, ...]
     """Instrumentations to switch on; ``("auto",)`` takes what is installed."""
@@ -270,3 +302,15 @@ class Config:
 
     enabled: bool
     """False means: start nothing."""
+
+    workers: Workers
+    """Whether the worker processes of a service are seen as one, or each by itself."""
+
+    run_directory: Path | None
+    """Directory in which workers share their values; None lets it be found."""
+
+    cardinality_limit: int
+    """Attribute sets that a stream keeps apart where neither its view nor the reader says."""
+
+    series_limit: int
+    """Attribute sets that all streams of this process keep apart together."""

@@ -54,6 +54,10 @@ def resolve(
         spans=spans if traces else (),
         exemplar_filter=_first(sources, "exemplar_filter", "trace_based"),
         console=_first(sources, "console", False),
+        workers=_first(sources, "workers", "merged"),
+        run_directory=_first(sources, "run_directory", None),
+        cardinality_limit=_first(sources, "cardinality_limit", 2000),
+        series_limit=_first(sources, "series_limit", 50_000),
         enabled=_first(sources, "enabled", True),
     )
 
@@ -85,10 +89,9 @@ def _merged(mappings: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
 
 
 def _prometheus(sources: Sequence[PrometheusOptions], *, app: bool) -> Prometheus:
-    decided = {
-        each.name: _first(sources, each.name, each.default) for each in fields(Prometheus) if each.name != "mode"
-    }
-    return Prometheus(mode=_mode(sources, app=app), **decided)
+    decided = {each.name: _first(sources, each.name, None) for each in fields(Prometheus) if each.name != "mode"}
+    said = {name: value for name, value in decided.items() if value is not None}
+    return Prometheus(mode=_mode(sources, app=app), **said)
 
 
 def _mode(sources: Sequence[PrometheusOptions], *, app: bool) -> PrometheusMode:
@@ -111,12 +114,12 @@ def _domains(sources: Sequence[Settings], known: frozenset[str]) -> frozenset[st
 def _alike(one: object, other: object) -> bool:
     if one == other:
         return True
-    if type(one) is not type(other):
+    if type(one) is not type(other) or callable(one):
         return False
     if isinstance(one, tuple):
         mine, theirs = cast("tuple[object, ...]", one), cast("tuple[object, ...]", other)
         return len(mine) == len(theirs) and all(_alike(*pair) for pair in zip(mine, theirs, strict=True))
-    # The SDK's views and aggregations have no equality of their own, only what they hold.
+    # The SDK's views and aggregations have no equality of their own, only what they hold, which may be nothing.
     held: dict[str, object] = getattr(one, "__dict__", {})
     also: dict[str, object] = getattr(other, "__dict__", {})
-    return bool(held) and held.keys() == also.keys() and all(_alike(held[key], also[key]) for key in held)
+    return hasattr(one, "__dict__") and held.keys() == also.keys() and all(_alike(held[key], also[key]) for key in held)

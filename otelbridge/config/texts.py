@@ -47,6 +47,11 @@ def port(name: str, text: str) -> int:
     return checks.port(name, _whole(text))
 
 
+def limit(name: str, text: str) -> int:
+    """Read how many of something there may be, at least one."""
+    return checks.limit(name, _whole(text))
+
+
 def milliseconds(name: str, text: str) -> float:
     """Read a duration; the specification counts milliseconds. The result is in seconds."""
     return checks.milliseconds(name, _whole(text))

@@ -138,6 +138,33 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("OTELBRIDGE_TRACES", "traces", texts.flag, "The same, ours: true or false. Wins."),
     Variable("OTELBRIDGE_DOMAINS", "domains", texts.names, "Domains that record: a list, or none."),
     Variable("OTELBRIDGE_INSTRUMENT", "instrument", texts.names, "Instrumentations: auto, a list, or none."),
+    Variable(
+        "OTELBRIDGE_WORKERS",
+        "workers",
+        texts.word(checks.WORKERS),
+        "Whether the worker processes of a service are seen as one: merged or separate.",
+    ),
+    Variable(
+        "OTELBRIDGE_RUN_DIRECTORY",
+        "run_directory",
+        checks.directory,
+        "Absolute path of the directory in which workers share their values.",
+    ),
+    Variable(
+        "OTELBRIDGE_GROUP",
+        "",
+        checks.text,
+        "Names the group of processes that are seen as one. Set by the first of them unless you do.",
+    ),
+    Variable(
+        "OTELBRIDGE_CARDINALITY_LIMIT", "cardinality_limit", texts.limit, "Attribute sets that a stream keeps apart."
+    ),
+    Variable(
+        "OTELBRIDGE_SERIES_LIMIT",
+        "series_limit",
+        texts.limit,
+        "Attribute sets that all streams of a process keep apart together.",
+    ),
     Variable("OTEL_CONFIG_FILE", "", checks.text, "Path of the configuration file."),
     Variable("OTELBRIDGE_CONFIG_FILE", "", checks.text, "The same, ours. Wins."),
 )
@@ -146,7 +173,6 @@ VARIABLES: tuple[Variable, ...] = (
 OTHERS: frozenset[str] = frozenset(
     {
         "OTELBRIDGE_CACHE",
-        "OTELBRIDGE_GROUP",
         "OTELBRIDGE_NO_DOWNLOAD",
         "OTELBRIDGE_OTELCOL",
         "OTELBRIDGE_PROMETHEUS_SERVER",
@@ -154,7 +180,7 @@ OTHERS: frozenset[str] = frozenset(
         "OTELBRIDGE_REQUIRE_COMPONENTS",
     }
 )
-"""Variables of ours that are no settings: of the local stack, the tests and groups of processes."""
+"""Variables of ours that are no settings: of the local stack and the tests."""
 
 UNREAD: tuple[str, ...] = tuple(f"{_OTLP}TRACES_{name}" for name, *_ in _DESTINATION)
 """Standard variables somebody may expect to work, and that get a warning because they do not: spans

@@ -19,6 +19,7 @@ from opentelemetry.metrics import get_meter_provider
 from opentelemetry.metrics._internal import _ProxyMeterProvider  # pyright: ignore[reportPrivateUsage]
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics import _Gauge as Gauge  # pyright: ignore[reportPrivateUsage]
+from opentelemetry.sdk.metrics import _internal  # pyright: ignore[reportPrivateUsage]
 from opentelemetry.sdk.metrics._internal import aggregation as _aggregation
 from opentelemetry.sdk.metrics._internal import metric_reader_storage as _storage
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
@@ -31,7 +32,7 @@ from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.kinds import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from opentelemetry.metrics import Counter as SdkApiCounter
     from opentelemetry.metrics import Histogram as SdkApiHistogram
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.view import Aggregation
     from opentelemetry.trace import TracerProvider
     from opentelemetry.util.types import AnyValue
+
+    from otelbridge.catalogue.model import MergeRule
+    from otelbridge.metrics.identity import StreamIdentity
 
     # The parts of the SDK's untyped private classes that we lean on.
 
@@ -104,12 +108,19 @@ if TYPE_CHECKING:
 
         def _check_view_instrument_compatibility(self, view: View, instrument: Any) -> bool: ...
 
+        def consume_measurement(self, measurement: Any, should_sample_exemplar: bool = True) -> None: ...
+
+        def collect(self) -> Any: ...
+
     class SynchronousMeasurementConsumer:
         _lock: Any
         _sdk_config: Any
         _reader_storages: dict[Any, Any]
+        _async_instruments: list[Any]
 
         def __init__(self, sdk_config: Any, metric_readers: Any) -> None: ...
+
+        def register_asynchronous_instrument(self, instrument: Any) -> None: ...
 
         def collect(self, metric_reader: Any, timeout_millis: float = 10_000) -> Any: ...
 
@@ -123,6 +134,20 @@ else:
     from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer
 
     BaseStorage = _storage.MetricReaderStorage
+
+# The classes a meter makes, which the SDK's public ones refuse to.
+_INSTRUMENTS: dict[str, Any] = {
+    name: getattr(_internal, class_)
+    for name, class_ in {
+        "counter": "_Counter",
+        "up_down_counter": "_UpDownCounter",
+        "histogram": "_Histogram",
+        "gauge": "_Gauge",
+        "observable_counter": "_ObservableCounter",
+        "observable_up_down_counter": "_ObservableUpDownCounter",
+        "observable_gauge": "_ObservableGauge",
+    }.items()
+}
 
 __all__ = [
     "ApiGauge",
@@ -142,9 +167,12 @@ __all__ = [
     "attribute_key",
     "clean_attributes",
     "create_aggregation",
+    "create_instrument",
+    "filter_keys",
     "global_meter_provider",
     "global_tracer_provider",
     "is_enabled",
+    "kind_name",
     "kind_of",
     "preferences",
     "register_reader",
@@ -221,6 +249,7 @@ class YieldingView(View):
         instrument_unit: As for `View`.
         attribute_keys: As for `View`.
         aggregation: As for `View`.
+        merge: As for `otelbridge.metrics.view.View`.
     """
 
     def __init__(
@@ -233,6 +262,7 @@ class YieldingView(View):
         instrument_unit: str | None = None,
         attribute_keys: set[str] | None = None,
         aggregation: Aggregation | None = None,
+        merge: MergeRule | None = None,
     ) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType]
             instrument_type=instrument_type,
@@ -243,6 +273,8 @@ class YieldingView(View):
         )
         self._before = tuple(before)
         self._unadvised_only = unadvised_only
+        self.merge: MergeRule | None = merge
+        """How several worker processes become one."""
 
     def _match(self, instrument: _Instrument) -> bool:
         return (
@@ -259,7 +291,7 @@ def kind_of(match: ViewInstrumentMatch) -> Kind | None:
         match: A match of the SDK.
 
     Returns:
-        The kind; None where only the SDK can aggregate (exponential histograms, drop, the user's own).
+        The kind; None where only the SDK can aggregate (drop, the user's own).
     """
     aggregation: Any = match._aggregation
     if type(aggregation) is _aggregation._SumAggregation:
@@ -268,6 +300,9 @@ def kind_of(match: ViewInstrumentMatch) -> Kind | None:
         return Kind("last")
     if type(aggregation) is _aggregation._ExplicitBucketHistogramAggregation:
         return Kind("histogram", tuple(map(float, aggregation._boundaries)), aggregation._record_min_max)
+    if type(aggregation) is _aggregation._ExponentialBucketHistogramAggregation:
+        extremes = aggregation._record_min_max
+        return Kind("exponential", extremes=extremes, max_size=aggregation._max_size, max_scale=aggregation._max_scale)
     return None
 
 
@@ -275,6 +310,9 @@ def reservoir_of(match: ViewInstrumentMatch) -> ExemplarReservoir:
     """Make an exemplar reservoir as the view of a match wants it."""
     make: Any = match._view._exemplar_reservoir_factory
     build = make(type(match._aggregation))
+    if isinstance(match._aggregation, _aggregation._ExponentialBucketHistogramAggregation):
+        # As the SDK has it: of a size that follows the buckets, within limits.
+        return build(size=min(20, match._aggregation._max_size))
     if isinstance(match._aggregation, _aggregation._ExplicitBucketHistogramAggregation):
         return build(boundaries=match._aggregation._boundaries)
     return build()
@@ -357,9 +395,25 @@ def preferences(reader: MetricReader) -> tuple[dict[type[Any], Any], dict[type[A
     return reader._instrument_class_temporality, reader._instrument_class_aggregation
 
 
-def view_keys(view: View) -> frozenset[str] | None:
+def view_keys(view: View) -> Container[str] | None:
     """Give the attribute keys a view keeps; None keeps all."""
-    return None if view._attribute_keys is None else frozenset(view._attribute_keys)
+    return view._attribute_keys
+
+
+def filter_keys(view: View, keep: Container[str] | None, exclude: Container[str]) -> None:
+    """Let a view keep the attribute keys that are in one collection and not in another."""
+    view._attribute_keys = _Difference(keep, exclude)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class _Difference:
+    """The keys in one collection that are not in another; all that the SDK asks of it is what it contains."""
+
+    def __init__(self, keep: Container[str] | None, exclude: Container[str]) -> None:
+        self._keep = keep
+        self._exclude = exclude
+
+    def __contains__(self, key: str) -> bool:
+        return key not in self._exclude and (self._keep is None or key in self._keep)
 
 
 def view_name(view: View) -> str | None:
@@ -370,3 +424,28 @@ def view_name(view: View) -> str | None:
 def is_enabled(instrument: Any) -> bool:
     """Tell whether the meter of an instrument is switched on."""
     return instrument._is_enabled()
+
+
+def kind_name(instrument: object) -> str:
+    """Name the kind of an instrument of the SDK, for instance ``counter``."""
+    return next(name for name, type_ in _INSTRUMENTS.items() if isinstance(instrument, type_))
+
+
+def create_instrument(identity: StreamIdentity, scope_attributes: Mapping[str, AnyValue]) -> Any:
+    """Make an instrument that belongs to no meter.
+
+    Args:
+        identity: What it is.
+        scope_attributes: The attributes of its scope.
+
+    Returns:
+        An instrument of the SDK.
+
+    Raises:
+        KeyError: There is no such kind of instrument.
+    """
+    scope = InstrumentationScope(identity.scope, identity.version, identity.schema_url, scope_attributes or None)
+    settings: dict[str, Any] = {"unit": identity.unit, "description": identity.description}
+    if identity.instrument == "histogram":
+        settings["explicit_bucket_boundaries_advisory"] = identity.boundaries
+    return _INSTRUMENTS[identity.instrument](identity.name, scope, None, **settings)

@@ -8,32 +8,34 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import get_current
-from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, TraceBasedExemplarFilter
+from opentelemetry.metrics import CallbackOptions
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MetricsTimeoutError, TraceBasedExemplarFilter
+from opentelemetry.sdk.metrics.export import AggregationTemporality
 
+from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import (
     Measurement,
     SynchronousMeasurementConsumer,
     is_enabled,
     preferences,
     tracing,
-    view_keys,
-    view_name,
 )
+from otelbridge.metrics.bound import create_bound_writer
+from otelbridge.metrics.guests import Guests
 from otelbridge.metrics.instruments import SYNCHRONOUS
+from otelbridge.metrics.observed import ObservedMatch
 from otelbridge.metrics.readers import SharedMatch, Storage
-from otelbridge.metrics.streams import Stream
-from otelbridge.metrics.writers import create_bound_writer, create_check, create_writer, join, nothing
+from otelbridge.metrics.registry import StreamRegistry
+from otelbridge.metrics.writers import create_check, create_writer, join, nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from opentelemetry.context import Context
     from opentelemetry.sdk.metrics.export import MetricReader
-    from opentelemetry.sdk.metrics.view import View
     from opentelemetry.util.types import Attributes
 
-    from otelbridge.metrics.kinds import Kind
+    from otelbridge.metrics.processes import Processes
     from otelbridge.metrics.series import Series
+    from otelbridge.metrics.streams import Stream
     from otelbridge.metrics.writers import BoundWrite, Offer, Watch, Write
 
 
@@ -46,31 +48,60 @@ class Consumer(SynchronousMeasurementConsumer):
 
     Args:
         configuration: The SDK's configuration: resource, views, exemplar filter.
-        readers: The readers there are at the start.
         limit: Cardinality limit of a stream.
+        processes: The group of processes this one belongs to; None keeps to itself.
     """
 
-    def __init__(self, configuration: Any, readers: Iterable[MetricReader], limit: int) -> None:
+    def __init__(self, configuration: Any, limit: int, processes: Processes | None = None) -> None:
         super().__init__(configuration, ())
+        self._processes = processes
+        self._streams = StreamRegistry(configuration.views, processes)
         self._limit = limit
-        self._streams: dict[tuple[int, int, Kind], Stream] = {}
         self._instruments: list[Any] = []
+        self._guests = Guests(self)
         self._watch = self._create_watch()
         # Not the SDK's lock, which is held while callbacks run: a callback may create instruments.
         self._wiring = threading.RLock()
-        for reader in readers:
-            self.add_metric_reader(reader)
+        self._observing = threading.RLock()
+        if processes is not None:
+            processes.watch(self.observe, lambda: bool(self._async_instruments))
 
     def register(self, instrument: Any) -> None:
         """Wire a new synchronous instrument."""
         with self._wiring:
+            self._guests.leave(instrument)
             self._instruments.append(instrument)
             self._wire(instrument)
+
+    def register_asynchronous_instrument(self, instrument: Any) -> None:
+        """Take note of a new observable instrument."""
+        with self._wiring:
+            self._guests.leave(instrument)
+        super().register_asynchronous_instrument(instrument)
+        if self._processes is not None:
+            self._processes.attend()
+
+    def unregister(self, instrument: Any) -> None:
+        """Let nobody read an instrument any longer. Its streams stay for the one that takes its place."""
+        with self._wiring:
+            self._instruments = [other for other in self._instruments if other is not instrument]
+            for storage in self._reader_storages.values():
+                for match in storage.matches(instrument):
+                    if isinstance(match, SharedMatch):
+                        match.stream.matches.remove(match)
+                storage.forget(instrument)
+
+    def read(self, instrument: Any) -> None:
+        """Let the readers read an observable instrument that other processes have."""
+        for storage in self._reader_storages.values():
+            storage.matches(instrument)
 
     def add_metric_reader(self, metric_reader: MetricReader) -> None:
         """Let one more reader read; streams that others read already it shares."""
         temporality, aggregations = map(_with_our_classes, preferences(metric_reader))
-        storage = Storage(self._sdk_config, temporality, aggregations, self._limit, self._share)
+        # Deltas of several processes cannot be told apart by who receives them: each sends its own.
+        merged = self._processes is not None and AggregationTemporality.DELTA not in temporality.values()
+        storage = Storage(self._sdk_config, temporality, aggregations, self._limit, self._streams, merged=merged)
         with self._lock, self._wiring:
             self._reader_storages = {**self._reader_storages, metric_reader: storage}
             self._rewire()
@@ -91,10 +122,66 @@ class Consumer(SynchronousMeasurementConsumer):
         """Begin anew in a forked child: its locks are free, its values zero."""
         self._lock = threading.Lock()
         self._wiring = threading.RLock()
-        for stream in self._streams.values():
+        self._observing = threading.RLock()
+        if self._processes is not None:
+            self._processes.after_fork()
+        for stream in self._streams.all():
             stream.after_fork()
         for storage in self._reader_storages.values():
             storage.after_fork()
+
+    def collect(self, metric_reader: Any, timeout_millis: float = 10_000) -> Any:
+        """Give a reader its data.
+
+        Args:
+            metric_reader: The reader.
+            timeout_millis: How long callbacks may take.
+
+        Returns:
+            The data, as the SDK's consumer gives it.
+        """
+        storage: Storage = self._reader_storages[metric_reader]
+        if self._processes is not None and storage.merged:
+            # Before the lock, since other processes may be waiting for this one's observations meanwhile.
+            self._processes.refresh()
+            self._guests.receive(self._processes.totals)
+        with self._lock:
+            self._call_back(storage, timeout_millis)
+            return storage.collect()
+
+    def observe(self) -> None:
+        """Run all callbacks, so that the other processes see what they observe now."""
+        storages = [storage for storage in self._reader_storages.values() if storage.merged]
+        for instrument in tuple(self._async_instruments):
+            matches = [match for storage in storages for match in storage.matches(instrument)]
+            self._feed(instrument, matches, None, CallbackOptions())
+
+    def _call_back(self, storage: Storage, timeout_millis: float) -> None:
+        deadline = time_ns() + int(timeout_millis * 1e6)
+        for instrument in tuple(self._async_instruments):
+            left = (deadline - time_ns()) / 1e6
+            self._feed(instrument, storage.matches(instrument), storage, CallbackOptions(min(left, 10_000)))
+            if time_ns() >= deadline:
+                raise MetricsTimeoutError("Timed out while executing callback")
+
+    def _feed(self, instrument: Any, matches: list[Any], storage: Storage | None, options: CallbackOptions) -> None:
+        observed = {id(match.stream): match.stream for match in matches if isinstance(match, ObservedMatch)}
+        others = storage is not None and len(matches) > len(observed)
+        exemplars = self._sdk_config.exemplar_filter
+        with self._observing:
+            for stream in observed.values():
+                stream.begin()
+            try:
+                for one in instrument.callback(options):
+                    for stream in observed.values():
+                        stream.take(one)
+                    if storage is not None and others:
+                        sample = exemplars.should_sample(one.value, one.time_unix_nano, one.attributes, one.context)
+                        storage.consume_measurement(one, sample)
+            except SystemExit as error:  # the SDK stops at nothing less, but it is the callback's, not the thread's
+                warn_once((instrument.name, "exit"), "A callback of %s raised %r.", instrument.name, error)
+            for stream in observed.values():
+                stream.end()
 
     def rewire(self) -> None:
         """Connect every instrument anew, as it is now enabled or not."""
@@ -145,14 +232,6 @@ class Consumer(SynchronousMeasurementConsumer):
                     match.consume_measurement(measurement, sample)
 
         return write
-
-    def _share(self, instrument: Any, view: View, kind: Kind) -> Stream:
-        key = (id(instrument), id(view), kind)
-        stream = self._streams.get(key)
-        if stream is None:
-            name = view_name(view) or instrument.name
-            stream = self._streams[key] = Stream(name, kind, view_keys(view), self._limit)
-        return stream
 
     def _create_watch(self) -> Watch | None:
         if isinstance(self._sdk_config.exemplar_filter, AlwaysOffExemplarFilter):

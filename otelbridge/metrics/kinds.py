@@ -1,4 +1,4 @@
-"""The kinds of aggregation whose series are ours; the others stay with the SDK."""
+"""The kinds of aggregation whose series are ours; those of the user's own making stay with the SDK."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from otelbridge.metrics.exponential import new_exponential
 from otelbridge.metrics.series import HistogramSeries, LastSeries, Series, SumSeries
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ class Kind:
     """How measurements become a series' value, and what makes two streams the same."""
 
     name: str
-    """``sum``, ``last``, ``histogram`` or ``drop``."""
+    """``sum``, ``last``, ``histogram`` or ``exponential``."""
 
     bounds: tuple[float, ...] = ()
     """Bucket boundaries of a histogram."""
@@ -25,11 +26,18 @@ class Kind:
     extremes: bool = True
     """Whether a histogram keeps minimum and maximum."""
 
+    max_size: int = 0
+    """Most buckets of an exponential histogram, above zero and below."""
+
+    max_scale: int = 0
+    """The scale it begins with."""
+
     def new_series(self) -> Callable[[Mapping[str, Any], int], Series]:
         """Give what makes a series of this kind."""
         makers: dict[str, Callable[[Mapping[str, Any], int], Series]] = {
             "sum": SumSeries,
             "last": LastSeries,
             "histogram": partial(HistogramSeries, bounds=self.bounds),
+            "exponential": partial(new_exponential, max_size=self.max_size, max_scale=self.max_scale),
         }
         return makers[self.name]

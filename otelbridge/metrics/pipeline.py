@@ -8,6 +8,7 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, AlwaysOnExemplarF
 
 from otelbridge.diagnostics import logger
 from otelbridge.metrics.provider import MeterProvider
+from otelbridge.metrics.streams import DEFAULT_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
     from otelbridge.config.options import ExemplarFilter
+    from otelbridge.metrics.processes import Processes
 
 _EXEMPLAR_FILTERS = {
     "always_on": AlwaysOnExemplarFilter,
@@ -34,6 +36,8 @@ class Pipeline:
         pull: Readers that are read when somebody asks. A flush leaves them alone.
         push: Readers that send by themselves.
         exemplar_filter: Which measurements may become exemplars.
+        cardinality_limit: How many attribute sets a stream keeps apart.
+        processes: The group of processes that are seen as one; None keeps to this one.
     """
 
     def __init__(
@@ -43,6 +47,9 @@ class Pipeline:
         pull: Sequence[MetricReader],
         push: Sequence[MetricReader],
         exemplar_filter: ExemplarFilter,
+        *,
+        cardinality_limit: int = DEFAULT_LIMIT,
+        processes: Processes | None = None,
     ) -> None:
         self._push = tuple(push)
         self._stopped = False
@@ -52,6 +59,8 @@ class Pipeline:
             views=views,
             exemplar_filter=_EXEMPLAR_FILTERS[exemplar_filter](),
             shutdown_on_exit=False,
+            cardinality_limit=cardinality_limit,
+            processes=processes,
         )
 
     def force_flush(self, timeout: float) -> bool:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.util.types import Attributes
 
+    from otelbridge.metrics.processes import Processes
+
 
 class MeterProvider(SdkMeterProvider):
     """A meter provider that stands wherever the SDK's stands.
@@ -37,6 +39,7 @@ class MeterProvider(SdkMeterProvider):
         views: The SDK's views.
         cardinality_limit: How many attribute sets a stream keeps apart. Further ones are counted together
             under ``otel.metric.overflow=true``; metrics SDK specification, "Cardinality limits".
+        processes: The group of processes whose measurements are seen as one; None keeps to this one.
 
     Raises:
         ConfigError: The limit is not positive.
@@ -51,13 +54,15 @@ class MeterProvider(SdkMeterProvider):
         views: Sequence[View] = (),
         *,
         cardinality_limit: int = DEFAULT_LIMIT,
+        processes: Processes | None = None,
     ) -> None:
         if cardinality_limit < 1:
             raise ConfigError(
                 f"cardinality_limit is {cardinality_limit}", "Give the number of attribute sets a stream may have"
             )
         super().__init__((), resource, exemplar_filter, shutdown_on_exit, views)
-        self._consumer = Consumer(self._sdk_config, (), cardinality_limit)
+        self._processes = processes
+        self._consumer = Consumer(self._sdk_config, cardinality_limit, processes)
         self._measurement_consumer = self._consumer
         self._metric_readers: tuple[MetricReader, ...] = ()
         for reader in metric_readers:
@@ -106,8 +111,20 @@ class MeterProvider(SdkMeterProvider):
         register_reader(reader, self, self._consumer.collect)
         self._metric_readers = (*self._metric_readers, reader)
 
+    def shutdown(self, timeout_millis: float = 30_000) -> None:
+        """Shut the readers down, then leave the group of processes."""
+        try:
+            super().shutdown(timeout_millis)
+        finally:
+            if self._processes is not None:
+                self._processes.close()
+
     def _handle_fork(self) -> None:
+        resource = self._sdk_config.resource
         super()._handle_fork()
+        if self._processes is not None and self._processes.group:
+            # The SDK gives each child an identity of its own; here they are one.
+            self._sdk_config.resource = resource
         self._consumer.after_fork()
         for meter in self._meters.values():
             if isinstance(meter, Meter):

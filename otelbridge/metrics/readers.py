@@ -10,10 +10,16 @@ from __future__ import annotations
 import threading
 from math import inf
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.sdk.metrics import Counter, Histogram, UpDownCounter
-from opentelemetry.sdk.metrics.export import AggregationTemporality, HistogramDataPoint, NumberDataPoint
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Buckets,
+    ExponentialHistogramDataPoint,
+    HistogramDataPoint,
+    NumberDataPoint,
+)
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import (
@@ -26,6 +32,9 @@ from otelbridge.metrics._sdk import (
     reservoir_of,
     view_keys,
 )
+from otelbridge.metrics.observed import ObservedMatch
+from otelbridge.metrics.points import transportable
+from otelbridge.metrics.scales import subtract
 from otelbridge.metrics.streams import OVERFLOW
 
 if TYPE_CHECKING:
@@ -35,10 +44,11 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.view import View
     from opentelemetry.util.types import Attributes
 
+    from otelbridge.metrics.exponential import ExponentialSeries
+    from otelbridge.metrics.kinds import Kind
+    from otelbridge.metrics.observed import ObservedStream
     from otelbridge.metrics.series import HistogramSeries, LastSeries, Series, SumSeries
     from otelbridge.metrics.streams import Stream
-
-_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 _OVERFLOW_KEY = attribute_key(OVERFLOW)
 
@@ -53,11 +63,13 @@ class SharedMatch(ViewInstrumentMatch):
         instrument: The instrument.
         aggregations: The reader's preferred aggregations.
         stream: The stream.
+        merged: Whether the reader is given the values of all processes together.
     """
 
-    def __init__(self, view: View, instrument: Any, aggregations: Any, stream: Stream) -> None:
+    def __init__(self, view: View, instrument: Any, aggregations: Any, stream: Stream, *, merged: bool) -> None:
         super().__init__(view, instrument, aggregations)
         self.stream = stream
+        self._merged = merged
         stream.matches.append(self)
         self._extremes: dict[int, tuple[float, float]] = {}
         self._seen: dict[int, Any] = {}
@@ -89,7 +101,8 @@ class SharedMatch(ViewInstrumentMatch):
         collector = _COLLECTORS[self.stream.kind.name]
         now = collection_start_nanos
         delta = collection_aggregation_temporality is AggregationTemporality.DELTA
-        found = [collector(self, series, delta, now) for series in self.stream.all()]
+        listed = self.stream.merged() if self._merged else self.stream.all()
+        found = [collector(self, series, delta, now) for series in listed]
         self._collected = now
         return [point for point in found if point is not None] or None
 
@@ -101,13 +114,16 @@ class SharedMatch(ViewInstrumentMatch):
         self._collected = None
 
     def _start(self, series: Series, delta: bool) -> int:
+        sharing = self.stream.sharing
+        if self._merged and sharing is not None:
+            return sharing.processes.started
         # A series that began since the last collection has its own beginning.
         if not delta or self._collected is None:
             return series.start
         return max(series.start, self._collected)
 
     def _exemplars(self, series: Series) -> Sequence[Any]:
-        reservoir = self._reservoirs.get(id(series))
+        reservoir = self._reservoirs.get(id(self.stream.origin(series)))
         return [] if reservoir is None else reservoir.collect(series.attributes)
 
     def _sum(self, series: SumSeries, delta: bool, now: int) -> NumberDataPoint | None:
@@ -122,7 +138,7 @@ class SharedMatch(ViewInstrumentMatch):
             attributes=series.attributes,
             start_time_unix_nano=self._start(series, delta),
             time_unix_nano=now,
-            value=_transportable(value),
+            value=transportable(value),
             exemplars=self._exemplars(series),
         )
 
@@ -135,7 +151,7 @@ class SharedMatch(ViewInstrumentMatch):
             attributes=series.attributes,
             start_time_unix_nano=None,  # pyright: ignore[reportArgumentType]  # as the SDK's gauges have it
             time_unix_nano=now,
-            value=_transportable(last[0]),
+            value=transportable(last[0]),
             exemplars=self._exemplars(series),
         )
 
@@ -169,7 +185,38 @@ class SharedMatch(ViewInstrumentMatch):
             exemplars=self._exemplars(series),
         )
 
-    def _extend(self, series: HistogramSeries, low: float, high: float) -> None:
+    def _exponential(self, series: ExponentialSeries, delta: bool, now: int) -> ExponentialHistogramDataPoint | None:
+        value, low, high = series.take()
+        if low <= high:
+            for match in self.stream.matches:
+                match._extend(series, low, high)
+        low, high = self._extremes.get(id(series), (inf, -inf))
+        if delta:
+            before = self._seen.get(id(series))
+            self._seen[id(series)] = value
+            if before is not None:
+                value = subtract(value, before)
+            self._extremes.pop(id(series), None)
+        if delta and value.count == 0:
+            return None
+        extremes = self.stream.kind.extremes
+        return ExponentialHistogramDataPoint(
+            attributes=series.attributes,
+            exemplars=self._exemplars(series),
+            start_time_unix_nano=self._start(series, delta),
+            time_unix_nano=now,
+            count=value.count,
+            sum=value.sum,
+            scale=value.scale,
+            zero_count=value.zero_count,
+            positive=Buckets(value.positive.offset, list(value.positive.counts)),
+            negative=Buckets(value.negative.offset, list(value.negative.counts)),
+            flags=0,
+            min=low if extremes else inf,
+            max=high if extremes else -inf,
+        )
+
+    def _extend(self, series: Series, low: float, high: float) -> None:
         known_low, known_high = self._extremes.get(id(series), (inf, -inf))
         self._extremes[id(series)] = (min(low, known_low), max(high, known_high))
 
@@ -178,12 +225,8 @@ _COLLECTORS: dict[str, Callable[..., Any]] = {
     "sum": SharedMatch._sum,  # pyright: ignore[reportPrivateUsage]
     "last": SharedMatch._last,  # pyright: ignore[reportPrivateUsage]
     "histogram": SharedMatch._histogram,  # pyright: ignore[reportPrivateUsage]
+    "exponential": SharedMatch._exponential,  # pyright: ignore[reportPrivateUsage]
 }
-
-
-def _transportable(value: int | float) -> int | float:
-    # OTLP's integers have 64 bits; one larger would make the whole export fail.
-    return value if isinstance(value, float) or _INT64_MIN <= value <= _INT64_MAX else float(value)
 
 
 class LimitedMatch(ViewInstrumentMatch):
@@ -227,6 +270,18 @@ class LimitedMatch(ViewInstrumentMatch):
         return attribute_key(kept) in self._attributes_aggregation
 
 
+class Streams(Protocol):
+    """Gives the streams that readers share."""
+
+    def share(self, instrument: Any, view: View, kind: Kind, limit: int) -> Stream:
+        """Give the stream of a synchronous instrument."""
+        ...
+
+    def observe(self, instrument: Any, view: View, kind: Kind, limit: int) -> ObservedStream:
+        """Give the stream of an observable instrument."""
+        ...
+
+
 class Storage(MetricReaderStorage):
     """What one reader reads.
 
@@ -235,15 +290,24 @@ class Storage(MetricReaderStorage):
         temporality: The reader's temporality by instrument class.
         aggregations: The reader's preferred aggregations by instrument class.
         limit: Cardinality limit of a stream.
-        share: Gives the stream of an instrument, view and kind, shared with the other readers.
+        streams: Gives the streams shared with the other readers.
+        merged: Whether the reader is given the values of all processes together.
     """
 
     def __init__(
-        self, configuration: Any, temporality: Any, aggregations: Any, limit: int, share: Callable[..., Stream]
+        self,
+        configuration: Any,
+        temporality: Any,
+        aggregations: Any,
+        limit: int,
+        streams: Streams,
+        *,
+        merged: bool,
     ) -> None:
         super().__init__(configuration, temporality, aggregations)
         self._limit = limit
-        self._share = share
+        self._streams = streams
+        self.merged = merged
 
     def after_fork(self) -> None:
         """Begin anew in a forked child."""
@@ -256,10 +320,19 @@ class Storage(MetricReaderStorage):
         """Give the matches of an instrument, making them the first time."""
         return self._get_or_init_view_instrument_match(instrument)
 
+    def forget(self, instrument: Any) -> None:
+        """Read an instrument no longer."""
+        with self._lock:
+            self._instrument_view_instrument_matches.pop(instrument, None)
+
     def create_match(self, view: View, instrument: Any) -> Any:
         """Make the match of a view and an instrument: shared where the kind of aggregation allows it."""
         aggregations = self._instrument_class_aggregation
         kind = kind_of(ViewInstrumentMatch(view, instrument, aggregations))
-        if kind is None or not isinstance(instrument, SYNCHRONOUS):
-            return LimitedMatch(view, instrument, aggregations, self._limit)
-        return SharedMatch(view, instrument, aggregations, self._share(instrument, view, kind))
+        if kind is not None and isinstance(instrument, SYNCHRONOUS):
+            stream = self._streams.share(instrument, view, kind, self._limit)
+            return SharedMatch(view, instrument, aggregations, stream, merged=self.merged)
+        if kind is not None and self.merged and kind.name in ("sum", "last"):
+            stream = self._streams.observe(instrument, view, kind, self._limit)
+            return ObservedMatch(view, instrument, aggregations, stream, gauge=kind.name == "last")
+        return LimitedMatch(view, instrument, aggregations, self._limit)

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import socket
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,11 @@ _CONTAINER_ID = re.compile(r"\b[0-9a-f]{64}\b")
 # Command lines hold passwords and tokens often enough.
 _SECRETIVE = "process.command"
 
+_ONE_PROCESS = ("process.pid", "process.parent_pid")
+
+# Names of groups of processes, as a namespace of RFC 9562.
+_GROUPS = uuid.UUID("0b0b7a5e-6f4c-5d0e-9a3e-6d6574726963")
+
 # The names the OpenTelemetry operator and its examples give to the downward API's values.
 _KUBERNETES = {
     "k8s.namespace.name": ("K8S_NAMESPACE_NAME", "K8S_NAMESPACE", "POD_NAMESPACE"),
@@ -35,11 +41,13 @@ _KUBERNETES = {
 }
 
 
-def create_resource(config: Config) -> Resource:
+def create_resource(config: Config, group: str = "") -> Resource:
     """Make the resource of the service.
 
     Args:
         config: Which detectors to run, and the attributes the user set, which win over detected ones.
+        group: What tells the group of processes from all others; empty for a process of its own. All processes of
+            a group have the same resource, with an instance id made of it and without what is one process' alone.
 
     Returns:
         The resource, with ``service.name``, ``service.instance.id`` and ``telemetry.sdk.*`` always
@@ -54,6 +62,9 @@ def create_resource(config: Config) -> Resource:
         "deployment.environment.name": config.environment,
     }
     said = {key: value for key, value in named.items() if value is not None}
+    if group:
+        detected = {key: value for key, value in detected.items() if key not in _ONE_PROCESS}
+        detected["service.instance.id"] = str(uuid.uuid5(_GROUPS, group))
     # `create` brings telemetry.sdk.*, a service.instance.id and the fallback name of the service. It also runs
     # detectors of its own that the environment names, one of which shows the command line.
     resource = Resource.create({**detected, **config.resource_attributes, **said})

@@ -2,27 +2,70 @@
 
 Recording takes no lock. CPython with a global interpreter lock switches threads, and runs signal handlers
 and finalizers, only at function entries, after calls and at backward jumps. The statements that write
-(`series.value += amount`, `series.counts[i] += 1` and what follows it) contain none of these between their
-load and their store, so each is atomic, and a reader's one display expression sees a consistent
+(those between the two comments in `otelbridge.metrics.writers`) contain none of these between their load and
+their last store, so each run of them is atomic, and a reader's one display expression sees a consistent
 histogram. `LOCK_FREE` is False where the interpreter promises no such thing; a lock takes over there.
 docs/decisions/0005-an-own-recording-path.md has the reasoning, tests/metrics/test_lock_free.py the guard.
+
+Where several processes are to be seen as one, a series also has a cell: the value that was just written is
+stored there once more, in the same atomic run, for the other processes to read.
+docs/decisions/0006-many-processes-as-one.md has that reasoning.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+from bisect import bisect_left
 from math import inf
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from otelbridge.metrics.points import transportable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from opentelemetry.util.types import AnyValue
+
+    from otelbridge.cells.book import Cell
 
 _MINUS_INF = -inf
 
 LOCK_FREE = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
 """Whether recording needs no lock on this interpreter."""
+
+# Where it does, series share some, since a lock a series would double its size. Reentrant for signal handlers.
+_locks: list[threading.RLock] = []
+
+
+def _renew_locks() -> None:
+    _locks[:] = [threading.RLock() for _ in range(64)]
+
+
+_renew_locks()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
+
+
+class Unplaced:
+    """Stands where a cell will be. The first value stored makes the cell, so that silent series need none.
+
+    Args:
+        series: Whose cell it will be.
+        place: Makes the cell and attaches it, or detaches the series for good.
+    """
+
+    __slots__ = ("_place", "_series")
+
+    def __init__(self, series: Series, place: Callable[[Any], None]) -> None:
+        self._series = series
+        self._place = place
+
+    def __setitem__(self, at: int, value: object) -> None:
+        # What is to be stored is left aside: attaching publishes what the series has by then.
+        self._place(self._series)
 
 
 class Series:
@@ -33,11 +76,44 @@ class Series:
         start: When it began, in nanoseconds since the epoch.
     """
 
-    __slots__ = ("attributes", "start")
+    __slots__ = ("attributes", "code", "start")
 
     def __init__(self, attributes: Mapping[str, AnyValue], start: int) -> None:
         self.attributes = attributes
         self.start = start
+        self.code: bytes = b""
+        """The attribute set as other processes know it; empty while it has no cell."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether it waits for its first value since it began."""
+        raise NotImplementedError
+
+    def record(self, amount: int | float) -> None:
+        """Take a measurement. `otelbridge.metrics.writers` does the same without the calls.
+
+        Args:
+            amount: An exact int or float.
+        """
+        if LOCK_FREE:
+            self._put(amount)
+            return
+        with self._lock():
+            self._put(amount)
+
+    def observe(self, value: int | float | None) -> None:
+        """Replace the value by what a callback observed.
+
+        Args:
+            value: The value; None when it is no longer observed.
+        """
+        raise NotImplementedError
+
+    def _put(self, amount: int | float) -> None:
+        raise NotImplementedError
+
+    def _lock(self) -> threading.RLock:
+        return _locks[id(self) // 64 % len(_locks)]
 
     def clear(self, start: int) -> None:
         """Begin anew, as a forked child does.
@@ -47,35 +123,172 @@ class Series:
         """
         self.start = start
 
+    def await_cell(self, place: Callable[[Any], None]) -> None:
+        """Let the next value make the cell.
+
+        Args:
+            place: Makes the cell and attaches it, or detaches the series for good.
+        """
+        raise NotImplementedError
+
+    def attach(self, cell: Cell | None) -> None:
+        """Publish in a cell from now on, what is there now included.
+
+        Args:
+            cell: The cell; None for no publishing at all.
+        """
+        raise NotImplementedError
+
 
 class SumSeries(Series):
-    """A running total: exact for ints of any size, and for floats as floats are."""
+    """A running total: exact for ints of any size, and for floats as floats are.
 
-    __slots__ = ("value",)
+    Ints and floats are summed apart, so that a float does not cost the ints their exactness.
+    """
+
+    __slots__ = ("floats", "floats_at", "ints", "ints_at", "part", "whole")
 
     def __init__(self, attributes: Mapping[str, AnyValue], start: int) -> None:
         super().__init__(attributes, start)
-        self.value: int | float = 0
+        self.whole = 0
+        """The sum of the ints."""
+        self.part: int | float = 0
+        """The sum of the floats; an int while there was none."""
+        self.ints: Any = None
+        self.floats: Any = None
+        self.ints_at = self.floats_at = 0
+
+    @property
+    def value(self) -> int | float:
+        """The total."""
+        try:
+            return self.whole + self.part
+        except OverflowError:  # the ints alone are more than a float can hold
+            return self.whole
+
+    @property
+    def silent(self) -> bool:
+        """See `Series.silent`."""
+        return type(self.ints) is Unplaced
 
     def clear(self, start: int) -> None:
         """See `Series.clear`."""
         super().clear(start)
-        self.value = 0
+        self.whole = self.part = 0
+
+    def await_cell(self, place: Callable[[Any], None]) -> None:
+        """See `Series.await_cell`."""
+        self.ints = self.floats = Unplaced(self, place)
+
+    def attach(self, cell: Cell | None) -> None:
+        """See `Series.attach`."""
+        if cell is None:
+            self.ints = self.floats = None
+            return
+        self.ints_at, self.floats_at = cell.counts_at, cell.totals_at
+        self.ints, self.floats = cell.counts, cell.totals
+        if type(self.part) is float:
+            self.floats[self.floats_at] = self.part
+        try:
+            self.ints[self.ints_at] = self.whole
+        except ValueError:
+            self.spill()
+
+    def _put(self, amount: int | float) -> None:
+        # Atomic from here
+        if amount.__class__ is int:
+            self.whole = value = self.whole + amount  # pyright: ignore[reportAttributeAccessIssue]
+            cells = self.ints
+            if cells is not None:
+                try:
+                    cells[self.ints_at] = value
+                except ValueError:  # beyond 64 bits
+                    self.spill()
+        else:
+            self.part = value = self.part + amount
+            cells = self.floats
+            if cells is not None:
+                cells[self.floats_at] = value
+        # to here.
+
+    def observe(self, value: int | float | None) -> None:
+        """See `Series.observe`."""
+        total = 0 if value is None else transportable(value)
+        self.whole, self.part = (0, total) if isinstance(total, float) else (total, 0)
+        if self.ints is None:
+            return
+        self.ints[self.ints_at] = self.whole
+        if type(self.ints) is memoryview:  # there may be no cell to be had
+            self.floats[self.floats_at] = self.part if type(self.part) is float else -0.0
+            self.ints[self.ints_at + 1] = int(value is not None)
+
+    def spill(self) -> None:
+        """Count the ints with the floats: their sum no longer fits 64 bits."""
+        self.part, self.whole = float(self.part + self.whole), 0
+        self.floats[self.floats_at] = self.part
+        self.ints[self.ints_at] = self.whole
 
 
 class LastSeries(Series):
     """The last value. Each measurement is a new tuple, so that a reader can tell it from an equal earlier one."""
 
-    __slots__ = ("last",)
+    __slots__ = ("last", "marks", "marks_at")
 
     def __init__(self, attributes: Mapping[str, AnyValue], start: int) -> None:
         super().__init__(attributes, start)
         self.last: tuple[int | float] | None = None
+        self.marks: Any = None
+        self.marks_at = 0
+
+    @property
+    def silent(self) -> bool:
+        """See `Series.silent`."""
+        return type(self.marks) is Unplaced
 
     def clear(self, start: int) -> None:
         """See `Series.clear`."""
         super().clear(start)
         self.last = None
+
+    def await_cell(self, place: Callable[[Any], None]) -> None:
+        """See `Series.await_cell`."""
+        self.marks = Unplaced(self, place)
+
+    def attach(self, cell: Cell | None) -> None:
+        """See `Series.attach`."""
+        if cell is None:
+            self.marks = None
+            return
+        self.marks_at = cell.marks_at
+        self.marks = cell.marks
+        self.publish()
+
+    @property
+    def value(self) -> int | float:
+        """The last value; 0 where there is none."""
+        return 0 if self.last is None else self.last[0]
+
+    def observe(self, value: int | float | None) -> None:
+        """See `Series.observe`."""
+        self.last = None if value is None else (value,)
+        if self.marks is not None:
+            self.publish()
+
+    def _put(self, amount: int | float) -> None:
+        self.last = (amount,)
+        if self.marks is not None:
+            self.publish()
+
+    def publish(self) -> None:
+        """Store the last value and when that was, by the clock that all processes share."""
+        if self.last is None:
+            self.marks[self.marks_at + 1] = 0.0
+            return
+        (value,) = self.last
+        stamp = monotonic()
+        self.marks[self.marks_at] = value
+        # The sign tells an int from a float.
+        self.marks[self.marks_at + 1] = stamp if type(value) is float else -stamp
 
 
 class HistogramSeries(Series):
@@ -87,7 +300,20 @@ class HistogramSeries(Series):
         bounds: Upper bounds, ascending, inclusive.
     """
 
-    __slots__ = ("bounds", "counts", "max", "min", "sum")
+    __slots__ = (
+        "bounds",
+        "counts",
+        "floats",
+        "floats_at",
+        "high",
+        "ints",
+        "low",
+        "lows",
+        "lows_at",
+        "max",
+        "min",
+        "sum",
+    )
 
     def __init__(self, attributes: Mapping[str, AnyValue], start: int, bounds: tuple[float, ...]) -> None:
         super().__init__(attributes, start)
@@ -95,13 +321,70 @@ class HistogramSeries(Series):
         self.counts = [0] * (len(bounds) + 1)
         self.sum: int | float = 0
         self.min: int | float = inf
+        """The lowest since the last `take`."""
         self.max: int | float = -inf
+        """The highest since the last `take`."""
+        self.low: int | float = inf
+        """The lowest of those taken."""
+        self.high: int | float = -inf
+        """The highest of those taken."""
+        self.ints: Any = None
+        self.floats: Any = None
+        self.lows: Any = None
+        self.floats_at = self.lows_at = 0
+
+    @property
+    def silent(self) -> bool:
+        """See `Series.silent`."""
+        return type(self.ints) is Unplaced
 
     def clear(self, start: int) -> None:
         """See `Series.clear`."""
         super().clear(start)
         self.counts = [0] * (len(self.bounds) + 1)
-        self.sum, self.min, self.max = 0, inf, -inf
+        self.sum = 0
+        self.min = self.low = inf
+        self.max = self.high = -inf
+
+    def await_cell(self, place: Callable[[Any], None]) -> None:
+        """See `Series.await_cell`."""
+        self.ints = self.floats = self.lows = Unplaced(self, place)
+
+    def attach(self, cell: Cell | None) -> None:
+        """See `Series.attach`."""
+        if cell is None:
+            self.ints = self.floats = self.lows = None
+            return
+        self.floats_at, self.lows_at = cell.totals_at, cell.lows_at
+        self.ints = cell.counts[cell.counts_at : cell.counts_at + len(self.counts)]
+        self.floats, self.lows = cell.totals, cell.lows
+        for at in range(len(self.counts)):
+            self.ints[at] = self.counts[at]
+        self.floats[self.floats_at] = self.sum
+        self.lows[self.lows_at] = self.min
+        self.lows[self.lows_at + 1] = -self.max
+        self._publish_extremes()
+
+    def _put(self, amount: int | float) -> None:
+        at = bisect_left(self.bounds, amount)
+        # Atomic from here
+        self.counts[at] = count = self.counts[at] + 1
+        self.sum += amount
+        lower = amount < self.min
+        if lower:
+            self.min = amount
+        higher = amount > self.max
+        if higher:
+            self.max = amount
+        cells = self.ints
+        if cells is not None:
+            cells[at] = count
+            self.floats[self.floats_at] = self.sum
+            if lower:
+                self.lows[self.lows_at] = self.min
+            if higher:
+                self.lows[self.lows_at + 1] = -self.max
+        # to here.
 
     def take(self) -> tuple[list[int], int | float, int | float, int | float]:
         """Read everything at one moment, and begin new extremes.
@@ -112,6 +395,14 @@ class HistogramSeries(Series):
             Bucket counts and sum since the beginning; minimum and maximum since the last call, infinite
             and the wrong way round where nothing was recorded.
         """
+        if not LOCK_FREE:
+            with self._lock():
+                return self._take()
+        return self._take()
+
+    def _take(self) -> tuple[list[int], int | float, int | float, int | float]:
+        # Before and after, since the cell's own are overwritten by the first measurement after it.
+        self._keep(self.min, self.max)
         # No call, and after the list itself no allocation (which could run a garbage collection, and with it
         # anybody's callback), from here to the last store: nothing can be recorded in between.
         row = [*self.counts, self.sum]
@@ -119,4 +410,15 @@ class HistogramSeries(Series):
         high = self.max
         self.min = inf
         self.max = _MINUS_INF
+        self._keep(low, high)
         return row[:-1], row[-1], low, high  # pyright: ignore[reportReturnType]
+
+    def _keep(self, low: int | float, high: int | float) -> None:
+        if low < self.low or high > self.high:
+            self.low, self.high = min(low, self.low), max(high, self.high)
+            if type(self.lows) is memoryview:
+                self._publish_extremes()
+
+    def _publish_extremes(self) -> None:
+        self.lows[self.lows_at + 2] = self.low
+        self.lows[self.lows_at + 3] = -self.high

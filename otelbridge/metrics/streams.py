@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from dataclasses import dataclass
 from operator import itemgetter
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import attribute_key, clean_attributes
+from otelbridge.metrics.identity import encode_attributes
+from otelbridge.metrics.merging import WORKER_KEY, Merger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from opentelemetry.util.types import Attributes
 
+    from otelbridge.cells.shape import Shape
     from otelbridge.metrics.kinds import Kind
+    from otelbridge.metrics.processes import Processes
     from otelbridge.metrics.series import Series
 
 OVERFLOW = {"otel.metric.overflow": True}
@@ -29,6 +35,23 @@ _MAX_TEXT = 256
 _SAFE = frozenset({str, bool, int, float, bytes})
 
 
+@dataclass(frozen=True)
+class Sharing:
+    """How a stream is shared with the other processes of its group."""
+
+    processes: Processes
+    """The group."""
+
+    identity: bytes
+    """The stream, as the others know it."""
+
+    shape: Shape
+    """The slots of its series."""
+
+    per_worker: bool
+    """Whether each process keeps series of its own."""
+
+
 class Stream:
     """The series of one view of one instrument.
 
@@ -37,11 +60,23 @@ class Stream:
         kind: How measurements are aggregated.
         keep: Attribute keys the view keeps; None keeps all.
         limit: How many attribute sets are kept apart before the rest goes into one overflow series.
+        sharing: How it is shared with other processes; None keeps it to this one.
+        observed: Whether values come from callbacks.
     """
 
-    def __init__(self, name: str, kind: Kind, keep: frozenset[str] | None, limit: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        kind: Kind,
+        keep: Container[str] | None,
+        limit: int,
+        sharing: Sharing | None = None,
+        *,
+        observed: bool = False,
+    ) -> None:
         self.name = name
         self.kind = kind
+        self.sharing = sharing
         self._keep = keep
         self._limit = limit
         self._new = kind.new_series()
@@ -51,11 +86,24 @@ class Stream:
         """How each reader sees the stream."""
         # Reentrant: a signal handler or finalizer may record while this thread makes a series.
         self._lock = threading.RLock()
+        self._merger = None if sharing is None else Merger(name, kind, limit, OVERFLOW, observed=observed)
 
     def all(self) -> list[Series]:
         """Give every series there is now, the overflow last."""
         found = list(self._series.values())
         return found if self._overflow is None else [*found, self._overflow]
+
+    def merged(self) -> list[Series]:
+        """Give every series of all processes together, as last read; this process' own where it is alone."""
+        totals = None if self.sharing is None else self.sharing.processes.totals
+        if self.sharing is None or self._merger is None or totals is None:
+            return self.all()
+        own = {series.code or self._code(series): series for series in self.all() if not series.silent}
+        return self._merger.merge(own, totals, self.sharing.identity, self.sharing.processes.started)
+
+    def origin(self, series: Series) -> Series:
+        """Give this process' own series behind a merged one, or itself."""
+        return series if self._merger is None else self._merger.origin(series)
 
     def find(self, attributes: Attributes) -> Any:
         """Find or make the series of an attribute set. The slow way; `Finder` remembers what it gave.
@@ -75,9 +123,9 @@ class Stream:
             return series
         with self._lock:
             if len(self._series) < self._limit:
-                return self._series.setdefault(key, self._new(cleaned, time_ns()))
+                return self._series.setdefault(key, self._make(cleaned))
             if self._overflow is None:
-                self._overflow = self._new(OVERFLOW, time_ns())
+                self._overflow = self._make(OVERFLOW)
                 self._report_overflow()
             return self._overflow
 
@@ -91,6 +139,28 @@ class Stream:
         now = time_ns()
         for series in self.all():
             series.clear(now)
+            if self.sharing is not None:
+                series.code = b""  # a series of one worker is another one now
+                series.await_cell(self._settle)
+
+    def _make(self, attributes: Any) -> Series:
+        # Whoever is alone began when its series did; a group began with its first process.
+        series = self._new(attributes, time_ns())
+        if self.sharing is not None:
+            series.await_cell(self._settle)
+        return series
+
+    def _settle(self, series: Series) -> None:
+        sharing = self.sharing
+        if sharing is not None:
+            series.code = self._code(series)
+            series.attach(sharing.processes.place(sharing.identity, sharing.shape, series.code))
+
+    def _code(self, series: Series) -> bytes:
+        attributes = series.attributes
+        if self.sharing is not None and self.sharing.per_worker:
+            attributes = {**attributes, WORKER_KEY: os.getpid()}
+        return encode_attributes(attributes)
 
     def _report_overflow(self) -> None:
         values: dict[str, set[str]] = {}

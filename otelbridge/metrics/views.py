@@ -16,13 +16,15 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation
 from otelbridge.catalogue.buckets import BY_UNIT
 from otelbridge.catalogue.model import Kind, Metric
 from otelbridge.catalogue.naming import metric_name
+from otelbridge.config.view import FileView
 from otelbridge.errors import ConfigError
 from otelbridge.metrics._sdk import Gauge, YieldingView
+from otelbridge.metrics.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from opentelemetry.sdk.metrics.view import View
+    from opentelemetry.sdk.metrics.view import View as SdkView
 
 _TYPES = {
     Kind.COUNTER: sdk.Counter,
@@ -38,7 +40,36 @@ _TYPES = {
 _SLIP = 0.94
 
 
-def create_views(metrics: Iterable[Metric], user_views: Sequence[View] = ()) -> list[View]:
+def user_views(views: Iterable[SdkView | FileView]) -> list[SdkView]:
+    """Make the user's views: those of a file are data until now.
+
+    Args:
+        views: What the configuration holds.
+
+    Returns:
+        Views, in the same order.
+    """
+    return [_of_file(view) if isinstance(view, FileView) else view for view in views]
+
+
+def _of_file(said: FileView) -> View:
+    return View(
+        instrument_type=said.instrument_type,
+        instrument_name=said.instrument_name,
+        meter_name=said.meter_name,
+        meter_version=said.meter_version,
+        meter_schema_url=said.meter_schema_url,
+        name=said.name,
+        description=said.description,
+        attribute_keys=None if said.attribute_keys is None else set(said.attribute_keys),
+        aggregation=said.aggregation,
+        instrument_unit=said.instrument_unit,
+        exclude_attribute_keys=said.exclude_attribute_keys,
+        cardinality_limit=said.cardinality_limit,
+    )
+
+
+def create_views(metrics: Iterable[Metric], user_views: Sequence[SdkView] = ()) -> list[SdkView]:
     """Make the views of a provider.
 
     Args:
@@ -49,8 +80,8 @@ def create_views(metrics: Iterable[Metric], user_views: Sequence[View] = ()) -> 
         The user's views, then one a metric, then one a unit for histograms of other libraries that
         bring no boundaries.
     """
-    declared: list[View] = [_view_of(metric, user_views) for metric in metrics]
-    by_unit: list[View] = [
+    declared: list[SdkView] = [_view_of(metric, user_views) for metric in metrics]
+    by_unit: list[SdkView] = [
         YieldingView(
             (*user_views, *declared),
             unadvised_only=True,
@@ -64,7 +95,7 @@ def create_views(metrics: Iterable[Metric], user_views: Sequence[View] = ()) -> 
     return [*user_views, *declared, *by_unit]
 
 
-def check_targets(metrics: Iterable[Metric], user_views: Sequence[View]) -> None:
+def check_targets(metrics: Iterable[Metric], user_views: Sequence[SdkView]) -> None:
     """Refuse views that name a metric of the catalogue in a wrong way, and so would select nothing.
 
     Any name may be that of an instrument the application makes later. What can be told is the name a
@@ -92,7 +123,7 @@ def check_targets(metrics: Iterable[Metric], user_views: Sequence[View]) -> None
             )
 
 
-def _view_of(metric: Metric, user_views: Sequence[View]) -> View:
+def _view_of(metric: Metric, user_views: Sequence[SdkView]) -> SdkView:
     # Our own instruments carry their boundaries as advice, which leaves a reader free to prefer
     # exponential histograms. Instruments of other libraries may carry none, so the view says them.
     foreign = metric.recorded_by != "otelbridge"
@@ -104,4 +135,5 @@ def _view_of(metric: Metric, user_views: Sequence[View]) -> View:
         aggregation=ExplicitBucketHistogramAggregation(metric.buckets.boundaries)
         if foreign and metric.buckets
         else None,
+        merge=metric.merge,
     )

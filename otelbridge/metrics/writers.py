@@ -9,9 +9,7 @@ comparisons, and nothing takes a lock, reads a clock or a context unless an exem
 # (of `trace_api`, see the note in `create_writer`)
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left
-from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +33,8 @@ if TYPE_CHECKING:
     Watch = Callable[[], bool]
 
 
-# Whole numbers below need no look whether a float could hold them.
-_LARGE = 2**63
+LARGE = 2**63
+"""Whole numbers below need no look whether a float could hold them."""
 
 
 def nothing(amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
@@ -86,16 +84,15 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
     fetch: Any = None
     width, single = -1, False
     plain: Any = None
-    summing, bounds = stream.kind.name == "sum", stream.kind.bounds
-    histogram = stream.kind.name == "histogram"
-    lock = None if LOCK_FREE else threading.RLock()
+    summing, bounds = LOCK_FREE and stream.kind.name == "sum", stream.kind.bounds
+    histogram = LOCK_FREE and stream.kind.name == "histogram"
     # What `tracing` tells, without the call, which would cost a third of a bound recording.
     traced = watch is tracing
 
     def write(amount: Any, attributes: Any = None, context: Context | None = None) -> None:
         nonlocal fetch, width, single, plain
         if type(amount) is int:
-            if not (0 <= amount < _LARGE or (signed and -_LARGE < amount < 0)):
+            if not (0 <= amount < LARGE or (signed and -LARGE < amount < 0)):
                 amount = check(amount)
         elif type(amount) is not float or not (0.0 <= amount < inf or (signed and -inf < amount < 0.0)):
             amount = check(amount)
@@ -128,23 +125,44 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
             series = plain
         else:
             series = plain = stream.find(None)
-        if lock is not None:
-            lock.acquire()
         if summing:
-            series.value += amount
+            # Atomic from here
+            if amount.__class__ is int:
+                series.whole = value = series.whole + amount
+                cells = series.ints
+                if cells is not None:
+                    try:
+                        cells[series.ints_at] = value
+                    except ValueError:  # beyond 64 bits
+                        series.spill()
+            else:
+                series.part = value = series.part + amount
+                cells = series.floats
+                if cells is not None:
+                    cells[series.floats_at] = value
+            # to here.
         elif histogram:
             at = bisect_left(bounds, amount)
-            # No call from here on: nothing runs between these statements.
-            series.counts[at] += 1
+            # Atomic from here
+            series.counts[at] = count = series.counts[at] + 1
             series.sum += amount
-            if amount < series.min:
+            lower = amount < series.min
+            if lower:
                 series.min = amount
-            if amount > series.max:
+            higher = amount > series.max
+            if higher:
                 series.max = amount
+            cells = series.ints
+            if cells is not None:
+                cells[at] = count
+                series.floats[series.floats_at] = series.sum
+                if lower:
+                    series.lows[series.lows_at] = series.min
+                if higher:
+                    series.lows[series.lows_at + 1] = -series.max
+            # to here.
         else:
-            series.last = (amount,)
-        if lock is not None:
-            lock.release()
+            series.record(amount)
         if traced:
             if trace_api._TRACER_PROVIDER is not None:
                 offer(amount, attributes, context, series)
@@ -152,143 +170,6 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
             offer(amount, attributes, context, series)
 
     return write
-
-
-def create_bound_writer(
-    stream: Stream, attributes: Attributes, name: str, *, signed: bool, watch: Watch | None, offer: Offer
-) -> BoundWrite:
-    """Make what records into one series of a stream, without any look-up.
-
-    Args:
-        stream: Where to.
-        attributes: The attribute set, resolved now, the limit included.
-        name: See `create_writer`.
-        signed: See `create_writer`.
-        watch: See `create_writer`.
-        offer: See `create_writer`.
-
-    Returns:
-        A function of the amount alone.
-    """
-    # At the first measurement, since a series without one would show as a zero nobody recorded.
-    settings = _Bound(
-        resolve=lambda: stream.find(attributes),
-        check=create_check(name, signed=signed),
-        signed=signed,
-        watch=watch,
-        offer=lambda amount, series: offer(amount, attributes, None, series),
-        lock=None if LOCK_FREE else threading.RLock(),
-    )
-    return _BOUND[stream.kind.name](settings)
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """What the bound writers need."""
-
-    resolve: Callable[[], Any]
-    check: Callable[[object], Any]
-    signed: bool
-    watch: Watch | None
-    offer: Callable[[float, Any], None]
-    lock: Any
-
-
-def _bound_sum(bound: _Bound) -> BoundWrite:
-    check, signed, watch, offer, lock = bound.check, bound.signed, bound.watch, bound.offer, bound.lock
-    traced = watch is tracing
-    series: Any = None
-
-    def add(amount: Any) -> None:
-        nonlocal series
-        if type(amount) is int:
-            if not (0 <= amount < _LARGE or (signed and -_LARGE < amount < 0)):
-                amount = check(amount)
-        elif type(amount) is not float or not (0.0 <= amount < inf or (signed and -inf < amount < 0.0)):
-            amount = check(amount)
-        if amount is None:
-            return
-        if series is None:
-            series = bound.resolve()
-        if lock is None:
-            series.value += amount
-        else:
-            with lock:
-                series.value += amount
-        if traced:
-            if trace_api._TRACER_PROVIDER is not None:
-                offer(amount, series)
-        elif watch is not None and watch():
-            offer(amount, series)
-
-    return add
-
-
-def _bound_histogram(bound: _Bound) -> BoundWrite:
-    check, watch, offer, lock = bound.check, bound.watch, bound.offer, bound.lock
-    traced = watch is tracing
-    series: Any = None
-    bounds: Any = None
-
-    def record(amount: Any) -> None:
-        nonlocal series, bounds
-        if type(amount) is not float or not 0.0 <= amount < inf:
-            amount = check(amount)
-            if amount is None:
-                return
-        if bounds is None:
-            series = bound.resolve()
-            bounds = series.bounds
-        if lock is not None:
-            lock.acquire()
-        at = bisect_left(bounds, amount)
-        # No call from here on: nothing runs between these statements.
-        series.counts[at] += 1
-        series.sum += amount
-        if amount < series.min:
-            series.min = amount
-        if amount > series.max:
-            series.max = amount
-        if lock is not None:
-            lock.release()
-        if traced:
-            if trace_api._TRACER_PROVIDER is not None:
-                offer(amount, series)
-        elif watch is not None and watch():
-            offer(amount, series)
-
-    return record
-
-
-def _bound_last(bound: _Bound) -> BoundWrite:
-    check, watch, offer, unsigned = bound.check, bound.watch, bound.offer, not bound.signed
-    traced = watch is tracing
-    series: Any = None
-
-    def set_(amount: Any) -> None:
-        nonlocal series
-        # A view may keep the last value of a counter too, which takes no negative amounts.
-        if unsigned or (type(amount) is not int and (type(amount) is not float or not -inf < amount < inf)):
-            amount = check(amount)
-            if amount is None:
-                return
-        if series is None:
-            series = bound.resolve()
-        series.last = (amount,)
-        if traced:
-            if trace_api._TRACER_PROVIDER is not None:
-                offer(amount, series)
-        elif watch is not None and watch():
-            offer(amount, series)
-
-    return set_
-
-
-_BOUND: dict[str, Callable[[_Bound], BoundWrite]] = {
-    "sum": _bound_sum,
-    "histogram": _bound_histogram,
-    "last": _bound_last,
-}
 
 
 def join(writers: Sequence[Write]) -> Write:

@@ -45,6 +45,15 @@ def test_no_arguments_say_nothing() -> None:
         ({"views": 3}, "views"),
         ({"instrument": "fastapi"}, "instrument"),
         ({"traces": "yes"}, "traces"),
+        ({"workers": "merge"}, "workers 'merge'"),
+        ({"workers": 4}, "workers 4"),
+        ({"cardinality_limit": 0}, "cardinality_limit is 0"),
+        ({"cardinality_limit": True}, "cardinality_limit is True"),
+        ({"cardinality_limit": 10.0}, "cardinality_limit is 10.0"),
+        ({"prometheus": PrometheusOptions(cardinality_limits=5)}, "prometheus.cardinality_limits is 5"),  # type: ignore[arg-type]
+        ({"prometheus": PrometheusOptions(cardinality_limits={"gauges": 5})}, "Did you mean 'gauge'"),
+        ({"otlp": OtlpOptions(cardinality_limits={"gauge": -1})}, "otlp.cardinality_limits.gauge is -1"),
+        ({"otlp": [OtlpOptions(cardinality_limits={"default": "1"})]}, "otlp[0].cardinality_limits.default is '1'"),  # type: ignore[dict-item]
     ],
 )
 def test_a_wrong_value_is_named_with_its_argument(arguments: dict[str, Any], where: str) -> None:

@@ -50,4 +50,6 @@ def test_the_example_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert config.otlp[0].metrics_endpoint == "http://localhost:4318/v1/metrics"
     assert config.spans[0].headers == {}
     assert config.prometheus.mode == "app"
-    assert len(config.views) == 2
+    assert len(config.views) == 3
+    assert config.prometheus.cardinality_limits == {"default": 1000, "histogram": 200}
+    assert config.run_directory == Path("/run/shop")

@@ -52,6 +52,14 @@ def test_an_empty_environment_says_nothing() -> None:
         ("OTELBRIDGE_PROMETHEUS", "on"),
         ("OTELBRIDGE_PROMETHEUS_PATH", "metrics"),
         ("OTELBRIDGE_TRACES", "yes"),
+        ("OTELBRIDGE_WORKERS", "4"),
+        ("OTELBRIDGE_RUN_DIRECTORY", "run/shop"),
+        ("OTELBRIDGE_RUN_DIRECTORY", "~/run"),
+        ("OTELBRIDGE_RUN_DIRECTORY", "/run/\x00"),
+        ("OTELBRIDGE_CARDINALITY_LIMIT", "0"),
+        ("OTELBRIDGE_CARDINALITY_LIMIT", "2k"),
+        ("OTELBRIDGE_SERIES_LIMIT", "-1"),
+        ("OTELBRIDGE_SERIES_LIMIT", "1e4"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_variable(name: str, value: str) -> None:
@@ -65,6 +73,10 @@ def test_a_wrong_value_is_named_with_its_variable(name: str, value: str) -> None
 def test_an_unknown_variable_of_ours_is_an_error_with_the_closest_name() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'OTELBRIDGE_PROMETHEUS_PATH'"):
         settings_from_environment({"OTELBRIDGE_PROMETHEUS_PATHS": "/x"})
+
+
+def test_the_group_is_known_and_left_to_the_processes() -> None:
+    assert settings_from_environment({"OTELBRIDGE_GROUP": "shop"}) == Settings()
 
 
 def test_variables_of_the_stack_and_tests_are_known() -> None:

@@ -11,7 +11,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otelbridge.config.file import settings_from_file
 from otelbridge.config.options import OtlpOptions, PrometheusOptions, Settings
+from otelbridge.config.resolve import differences, resolve
 from otelbridge.errors import ConfigError
+from otelbridge.metrics.view import View
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +45,10 @@ def pull(**options: Any) -> dict[str, Any]:
 
 def viewed(selector: dict[str, Any], **stream: Any) -> dict[str, Any]:
     return metrics(pull(), views=[{"selector": selector, "stream": stream}])
+
+
+def built(settings: Settings) -> list[View]:
+    return [View(**vars(view)) for view in settings.views or ()]
 
 
 def spans(**exporter: Any) -> dict[str, Any]:
@@ -152,7 +158,7 @@ def test_views_work_in_the_sdk(load: Any, aggregation: Any, kind: str | None) ->
         )
     )
     reader = InMemoryMetricReader()
-    provider = MeterProvider([reader], views=settings.views, shutdown_on_exit=False)
+    provider = MeterProvider([reader], views=built(settings), shutdown_on_exit=False)
     provider.get_meter("m").create_counter("x", "s").add(1, {"keep": 1, "lose": 2})
     data = reader.get_metrics_data()
     provider.shutdown()
@@ -161,11 +167,54 @@ def test_views_work_in_the_sdk(load: Any, aggregation: Any, kind: str | None) ->
     assert all(dict(metric.data.data_points[0].attributes) == {"keep": 1} for metric in found)
 
 
+@pytest.mark.parametrize(
+    ("keys", "kept"),
+    [
+        ({"excluded": ["b"]}, {"a": 1, "c": 3}),
+        ({"included": ["a", "b"], "excluded": ["b"]}, {"a": 1}),
+        ({"included": ["a"]}, {"a": 1}),
+    ],
+)
+def test_views_keep_and_leave_out_attributes(load: Any, keys: Any, kept: Any) -> None:
+    (view,) = built(load(viewed({"instrument_name": "x"}, attribute_keys=keys, aggregation_cardinality_limit=7)))
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], views=[view], shutdown_on_exit=False)
+    provider.get_meter("m").create_counter("x").add(1, {"a": 1, "b": 2, "c": 3})
+    data = reader.get_metrics_data()
+    provider.shutdown()
+    assert data is not None
+    (point,) = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    assert dict(point.attributes or {}) == kept
+    assert view.cardinality_limit == 7
+
+
+def test_limits_of_readers(load: Any) -> None:
+    readers = [
+        {"pull": {**pull()["pull"], "cardinality_limits": {"default": 9, "gauge": None}}},
+        {"periodic": {"exporter": {"otlp_http": None}, "cardinality_limits": {"observable_up_down_counter": 8}}},
+        {"periodic": {"exporter": {"otlp_grpc": None}}},
+    ]
+    settings = load({"meter_provider": {"readers": readers}})
+    assert settings.prometheus.cardinality_limits == {"default": 9}
+    assert [each.cardinality_limits for each in settings.otlp] == [{"observable_up_down_counter": 8}, None]
+    own = load({"distribution": {"otelbridge": {"prometheus": {"cardinality_limits": {"histogram": 4}}}}})
+    assert own.prometheus == PrometheusOptions(cardinality_limits={"histogram": 4})
+
+
+def test_a_file_read_twice_says_the_same(load: Any) -> None:
+    said = viewed({"instrument_name": "x"}, attribute_keys={"excluded": ["a"]}, aggregation={"drop": None})
+    one, same = (resolve(Settings(), Settings(), load(said), app=False, known_domains=frozenset()) for _ in range(2))
+    assert differences(one, same) == ()
+    said["meter_provider"]["views"][0]["stream"]["attribute_keys"] = {"excluded": ["b"]}
+    other = resolve(Settings(), Settings(), load(said), app=False, known_domains=frozenset())
+    assert differences(one, other) == ("views",)
+
+
 @pytest.mark.parametrize("kind", ["gauge", "histogram", "observable_gauge", "up_down_counter"])
 def test_views_select_by_type_of_instrument(load: Any, kind: str) -> None:
     settings = load(viewed({"instrument_type": kind}, aggregation={"drop": None}))
     reader = InMemoryMetricReader()
-    provider = MeterProvider([reader], views=settings.views, shutdown_on_exit=False)
+    provider = MeterProvider([reader], views=built(settings), shutdown_on_exit=False)
     meter = provider.get_meter("m")
     meter.create_gauge("gauge").set(1)
     meter.create_histogram("histogram").record(1)
@@ -189,7 +238,16 @@ def test_views_select_by_type_of_instrument(load: Any, kind: str) -> None:
         (metrics(pull(translation_strategy="no_translation/development")), "translation_strategy"),
         ({"meter_provider": {"readers": [pull(), pull()]}}, "meter_provider.readers"),
         (metrics({"pull": {"exporter": {"mine": None}}}), "pull.exporter is mine"),
-        (metrics({**pull(), "pull": {**pull()["pull"], "cardinality_limits": {"default": 1}}}), "cardinality_limits"),
+        (
+            metrics({"pull": {**pull()["pull"], "cardinality_limits": {"gauge": 0}}}),
+            "readers[0].pull.cardinality_limits",
+        ),
+        (
+            metrics({"pull": {**pull()["pull"], "cardinality_limits": {"gauge": 2.0}}}),
+            "cardinality_limits.gauge is 2.0",
+        ),
+        (metrics({"pull": {**pull()["pull"], "cardinality_limits": {"guage": 1}}}), "unknown key guage"),
+        (periodic({"console": None}, cardinality_limits={"default": 1}), "periodic.cardinality_limits"),
         (metrics(pull(), **{"meter_configurator/development": {}}), "meter_configurator/development"),
         (periodic({"otlp_http": None}, producers=[{"opencensus": None}]), "periodic.producers"),
         (periodic({"otlp_http": None}, **{"max_export_batch_size/development": 1}), "max_export_batch_size"),
@@ -204,9 +262,9 @@ def test_views_select_by_type_of_instrument(load: Any, kind: str) -> None:
         (periodic({"console": {"temporality_preference": "delta"}}), "console.temporality_preference"),
         (viewed({}), "meter_provider.views[0].selector"),
         (viewed({"instrument_name": "x*"}, name="y"), "views[0].stream.name"),
-        (viewed({"instrument_name": "x"}, attribute_keys={"excluded": ["y"]}), "attribute_keys.excluded"),
+        (viewed({"instrument_name": "x"}, attribute_keys={"excluded": ["y?"]}), "attribute_keys.excluded"),
         (viewed({"instrument_name": "x"}, attribute_keys={"included": ["y*"]}), "attribute_keys.included"),
-        (viewed({"instrument_name": "x"}, aggregation_cardinality_limit=3), "aggregation_cardinality_limit"),
+        (viewed({"instrument_name": "x"}, aggregation_cardinality_limit=3.0), "aggregation_cardinality_limit is 3.0"),
         (viewed({"instrument_name": "x"}, aggregation={"explicit_bucket_histogram": {"boundaries": [2, 1]}}), "rise"),
         ({"resource": {"schema_url": "http://x"}}, "resource.schema_url"),
         ({"resource": {"detection/development": {"attributes": {"included": ["x"]}}}}, "detection/development"),
@@ -220,6 +278,14 @@ def test_views_select_by_type_of_instrument(load: Any, kind: str) -> None:
         ({"distribution": {"otelbridge": {"domains": "agents"}}}, "distribution.otelbridge.domains"),
         ({"distribution": {"otelbridge": {"traces": "yes"}}}, "distribution.otelbridge.traces"),
         ({"distribution": {"otelbridge": {"detectors": ["x"]}}}, "distribution.otelbridge.detectors"),
+        ({"distribution": {"otelbridge": {"workers": 4}}}, "distribution.otelbridge.workers 4"),
+        ({"distribution": {"otelbridge": {"run_directory": "run"}}}, "distribution.otelbridge.run_directory is 'run'"),
+        ({"distribution": {"otelbridge": {"cardinality_limit": 0}}}, "distribution.otelbridge.cardinality_limit is 0"),
+        ({"distribution": {"otelbridge": {"series_limit": "9"}}}, "distribution.otelbridge.series_limit is '9'"),
+        (
+            {"distribution": {"otelbridge": {"prometheus": {"cardinality_limits": {"x": 1}}}}},
+            "kind of instrument in distribution.otelbridge.prometheus.cardinality_limits",
+        ),
         ({**periodic({"otlp_http": None}), **spans(otlp_grpc=None)}, "tracer_provider.processors[0].batch"),
         ({"file_format": "2.0"}, "file_format"),
         ("", "empty"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -307,6 +308,34 @@ ROWS |= {
             ["http://f/x"],
         ),
     ),
+    "workers": (
+        lambda c: c.workers,
+        "merged",
+        ({"workers": "merged"}, "merged"),
+        ({"OTELBRIDGE_WORKERS": "Separate"}, "separate"),
+        (own(workers="merged"), "merged"),
+    ),
+    "run_directory": (
+        lambda c: c.run_directory,
+        None,
+        None,
+        ({"OTELBRIDGE_RUN_DIRECTORY": "/e/"}, Path("/e")),
+        (own(run_directory="/f"), Path("/f")),
+    ),
+    "cardinality_limit": (
+        lambda c: c.cardinality_limit,
+        2000,
+        ({"cardinality_limit": 1}, 1),
+        ({"OTELBRIDGE_CARDINALITY_LIMIT": "2"}, 2),
+        (own(cardinality_limit=3), 3),
+    ),
+    "series_limit": (
+        lambda c: c.series_limit,
+        50_000,
+        None,
+        ({"OTELBRIDGE_SERIES_LIMIT": "2"}, 2),
+        (own(series_limit=3), 3),
+    ),
     "exemplar_filter": (
         lambda c: c.exemplar_filter,
         "trace_based",
@@ -359,6 +388,24 @@ def load(source: str, said: Any, folder: Any) -> Settings:
     path = folder / "otel.json"
     path.write_text(json.dumps({"file_format": "1.0", **said}))
     return settings_from_file(path)
+
+
+@pytest.mark.parametrize("argument", [None, {"gauge": 1}])
+def test_limits_of_readers_in_arguments_win_over_the_file(argument: Any, tmp_path: Any) -> None:
+    said = {"counter": 2, "default": 3}
+    readers = [
+        {"pull": {**pull()["meter_provider"]["readers"][0]["pull"], "cardinality_limits": said}},
+        {"periodic": {"exporter": {"otlp_http": None}, "cardinality_limits": said}},
+    ]
+    file = load("file", {"meter_provider": {"readers": readers}}, tmp_path)
+    arguments = settings_from_arguments(
+        prometheus=PrometheusOptions(cardinality_limits=argument), otlp=OtlpOptions(cardinality_limits=argument)
+    )
+    config = resolve(arguments, Settings(), file, app=False, known_domains=DOMAINS)
+    assert config.prometheus.cardinality_limits == (argument or said)
+    assert [each.cardinality_limits for each in config.otlp] == [argument or said]
+    bare = resolve(settings_from_arguments(otlp=True), Settings(), Settings(), app=False, known_domains=DOMAINS)
+    assert (bare.prometheus.cardinality_limits, bare.otlp[0].cardinality_limits) == ({}, {})
 
 
 def test_views_of_all_sources_apply(tmp_path: Any) -> None:

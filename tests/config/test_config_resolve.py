@@ -4,13 +4,21 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.metrics.view import (
+    DropAggregation,
+    ExplicitBucketHistogramAggregation,
+    LastValueAggregation,
+    SumAggregation,
+    View,
+)
 
 from otelbridge.config.arguments import settings_from_arguments
 from otelbridge.config.environment import settings_from_environment
-from otelbridge.config.options import Config, OtlpOptions, Settings
+from otelbridge.config.options import Config, OtlpOptions, PrometheusOptions, Settings
 from otelbridge.config.resolve import differences, resolve
+from otelbridge.config.view import FileView
 from otelbridge.errors import ConfigError
+from otelbridge.metrics.view import View as OwnView
 
 DOMAINS = frozenset({"agents", "tasks"})
 
@@ -132,3 +140,54 @@ def test_differences_name_settings_and_show_no_values() -> None:
     other = replace(one, service_name="b", otlp=(replace(one.otlp[0], headers={"k": "2"}),), views=(view(2.0),))
     assert differences(one, other) == ("service_name", "otlp", "views")
     assert differences(one, replace(one, views=())) == ("views",)
+
+
+@pytest.mark.parametrize(
+    ("make", "other"),
+    [
+        (lambda: View(instrument_name="x", aggregation=DropAggregation()), SumAggregation()),
+        (lambda: FileView(instrument_name="x", aggregation=SumAggregation()), LastValueAggregation()),
+        (lambda: FileView(instrument_name="x", aggregation=ExplicitBucketHistogramAggregation([1.0])), None),
+    ],
+)
+def test_views_that_say_the_same_are_no_difference(make: Any, other: Any) -> None:
+    one, same = (replace(decide(), views=(make(),)) for _ in range(2))
+    assert differences(one, same) == ()
+    different = make()
+    vars(different)["aggregation" if isinstance(different, FileView) else "_aggregation"] = other
+    assert differences(one, replace(one, views=(different,))) == ("views",)
+
+
+def test_the_settings_of_our_own_views_make_a_difference() -> None:
+    def said(**settings: Any) -> Config:
+        return decide(views=[OwnView(instrument_name="x", **settings)])
+
+    settings = {"cardinality_limit": 3, "exclude_attribute_keys": ["a"], "forget_after": 9.0, "merge": "max"}
+    assert differences(said(**settings), said(**settings)) == ()
+    for changed in (
+        {"cardinality_limit": 4},
+        {"exclude_attribute_keys": ["b"]},
+        {"forget_after": 1.0},
+        {"merge": None},
+    ):
+        assert differences(said(**settings), said(**{**settings, **changed})) == ("views",)
+
+
+def test_views_that_make_reservoirs_differently_differ() -> None:
+    one, other = (decide(views=[View(instrument_name="x", exemplar_reservoir_factory=lambda kind: kind)]) for _ in "ab")
+    assert differences(one, other) == ("views",)
+
+
+def test_limits_and_workers_make_a_difference() -> None:
+    def said(limit: int = 5) -> Config:
+        return decide(
+            {"OTELBRIDGE_RUN_DIRECTORY": f"/run/{limit}", "OTELBRIDGE_SERIES_LIMIT": str(limit)},
+            workers="merged" if limit == 5 else "separate",
+            cardinality_limit=limit,
+            prometheus=PrometheusOptions(cardinality_limits={"gauge": limit}),
+            otlp=OtlpOptions(enabled=True, cardinality_limits={"gauge": limit}),
+        )
+
+    assert differences(said(), said()) == ()
+    changed = ("prometheus", "otlp", "workers", "run_directory", "cardinality_limit", "series_limit")
+    assert differences(said(), said(6)) == changed

@@ -17,6 +17,10 @@ from otelbridge.metrics.resource import (
 )
 
 _CONFIG = Config(
+    workers="merged",
+    run_directory=None,
+    cardinality_limit=2000,
+    series_limit=50_000,
     service_name=None,
     service_version=None,
     environment=None,

@@ -68,6 +68,6 @@ def test_what_a_view_drops_is_not_remembered_without_end() -> None:
 def test_a_forked_child_begins_at_zero() -> None:
     stream = _stream()
     series = stream.find({"k": "v"})
-    series.value = 7
+    series.whole = 7
     stream.after_fork()
     assert (stream.find({"k": "v"}), series.value) == (series, 0)

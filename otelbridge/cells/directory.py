@@ -1,0 +1,117 @@
+"""Where the files of a user's groups lie: a private directory that lives in memory, if there is one."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from otelbridge.cells.errors import UnusableError
+from otelbridge.cells.group import GroupDirectory, group_directory, remove_group, remove_orphans
+from otelbridge.cells.locks import require_locks
+from otelbridge.cells.private import create, make_private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["GroupDirectory", "UnusableError", "group_directory", "remove_group", "remove_orphans", "user_directory"]
+
+_IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
+
+
+def user_directory(setting: Path | None = None) -> tuple[Path, str | None]:
+    """Find or make the directory that holds this user's groups.
+
+    It is ``otelbridge-<effective user id>`` in the first of these that can be used: the setting,
+    ``$XDG_RUNTIME_DIR``, ``/dev/shm``, ``/run``, the directory for temporary files. It has the mode 0700 and belongs to
+    the user; one that somebody else made, or a symbolic link, is not used.
+
+    Args:
+        setting: The directory the user named.
+
+    Returns:
+        The directory, and what the user should know about the choice: that the setting could not be used, or that the
+        files lie on a disk, where a store may wait until the disk has written. None when there is nothing to tell.
+
+    Raises:
+        UnusableError: If none can be used; it names each one and why. Also on systems without the locks shared cells
+            need.
+    """
+    require_locks()
+    refused: list[str] = []
+    for base in _bases(setting):
+        path = base / f"otelbridge-{os.geteuid()}"
+        try:
+            _make_usable(base, path)
+        except OSError as error:
+            refused.append(f"{base} ({error.strerror or error})")
+            continue
+        return path, _remark(path, base, setting, refused)
+    raise UnusableError(
+        f"no directory can hold the cells that processes share; tried: {', '.join(refused)}. "
+        "Name one that this user may write to and nobody else"
+    )
+
+
+def in_memory(path: Path) -> bool:
+    """Tell whether a directory lies on a file system that never writes to a disk.
+
+    Args:
+        path: The directory.
+
+    Returns:
+        Whether the system says that it does; false where it does not say.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        device = path.stat().st_dev
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in mounts.splitlines():
+        # Third field: the device. After the dash: the type of the file system. See proc_pid_mountinfo(5).
+        before, _, after = line.partition(" - ")
+        if before.split()[2:3] == [wanted]:
+            return after.split(" ")[0] in _IN_MEMORY
+    return False
+
+
+def _bases(setting: Path | None) -> Iterator[Path]:
+    if setting is not None:
+        yield setting
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    if runtime.is_absolute():
+        yield runtime
+    yield Path("/dev/shm")  # noqa: S108  # the directory in it is private, and checked
+    yield Path("/run")
+    with suppress(OSError):
+        yield Path(tempfile.gettempdir())
+
+
+def _make_usable(base: Path, path: Path) -> None:
+    status = base.stat()
+    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        raise UnusableError("anybody may replace what is in it")
+    make_private(path)
+    # Only an attempt tells of a read-only mount, a quota, or a file system without room for names.
+    probe = path / f".probe-{os.getpid()}-{os.urandom(4).hex()}"
+    os.close(create(probe))
+    probe.unlink()
+
+
+def _remark(path: Path, base: Path, setting: Path | None, refused: list[str]) -> str | None:
+    remarks: list[str] = []
+    if setting is not None and base != setting:
+        remarks.append(f"{refused[0]} cannot be used; the cells are in {path} instead")
+    if not in_memory(path):
+        remarks.append(
+            f"{path} does not lie in memory, as far as the system tells: a measurement may wait for the disk. "
+            "Name a directory on a tmpfs"
+        )
+    return "; ".join(remarks) or None

@@ -1,0 +1,174 @@
+"""Kernel locks on files: they end with their holder, however it ends.
+
+``flock`` belongs to the open file description. A forked child that closes its copy of a descriptor therefore does not
+unlock what its parent holds; unlocking explicitly would, for both.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from otelbridge.cells.errors import UnusableError
+
+if sys.platform != "win32":
+    import fcntl
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+PRIVATE: Final = 0o600
+"""The mode of every file of the room."""
+
+GUARDED: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+"""Flags every file of the room is opened with: not inherited by other programs, never through a symbolic link."""
+
+_PAUSE = 0.002
+_JOIN_WAIT = 1.0
+
+
+def require_locks() -> None:
+    """Refuse systems without ``flock``.
+
+    Raises:
+        UnusableError: On Windows.
+    """
+    if sys.platform == "win32":
+        raise UnusableError("this system has no flock, so processes cannot share cells; each one counts alone")
+
+
+def lock_now(descriptor: int, *, shared: bool = False) -> bool:
+    """Take a lock if nobody stands in the way.
+
+    Args:
+        descriptor: An open file.
+        shared: Whether others may hold it too.
+
+    Returns:
+        Whether it is held now.
+
+    Raises:
+        OSError: If the file cannot be locked at all.
+    """
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Give up a lock, also for copies of the descriptor in forked children.
+
+    Args:
+        descriptor: An open file.
+    """
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def is_held(descriptor: int) -> bool:
+    """Tell whether somebody else holds a file's exclusive lock.
+
+    Args:
+        descriptor: An open file, opened by the one who asks.
+
+    Returns:
+        Whether it is held; also true when the system does not say.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    unlock(descriptor)
+    return False
+
+
+def owned(descriptor: int) -> os.stat_result:
+    """Make sure that an open file is this user's.
+
+    Args:
+        descriptor: An open file.
+
+    Returns:
+        What ``fstat`` says.
+
+    Raises:
+        PermissionError: If it belongs to somebody else.
+    """
+    status = os.fstat(descriptor)
+    if status.st_uid != os.geteuid():
+        raise PermissionError(f"the file belongs to user {status.st_uid}, not to {os.geteuid()}")
+    return status
+
+
+@contextmanager
+def held(path: Path, *, shared: bool = False, wait: float = 0.0) -> Generator[bool]:
+    """Hold the lock of a lock file, which is made when it is missing.
+
+    Args:
+        path: The lock file.
+        shared: Whether others may hold it too.
+        wait: How many seconds to try.
+
+    Yields:
+        Whether it is held.
+
+    Raises:
+        OSError: If the file cannot be opened, or is not this user's.
+    """
+    require_locks()
+    descriptor = _locked(path, shared=shared, until=time.monotonic() + wait)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            unlock(descriptor)
+            os.close(descriptor)
+
+
+def join(path: Path) -> int:
+    """Share the lock of a lock file for as long as the descriptor, or a copy of it in a forked child, is open.
+
+    Args:
+        path: The lock file, which is made when it is missing.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        OSError: If the file cannot be opened, is not this user's, or somebody holds its lock alone.
+    """
+    require_locks()
+    descriptor = _locked(path, shared=True, until=time.monotonic() + _JOIN_WAIT)
+    if descriptor is None:
+        raise UnusableError(f"{path} is locked by another process")
+    return descriptor
+
+
+def _locked(path: Path, *, shared: bool, until: float) -> int | None:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | GUARDED, PRIVATE)
+        try:
+            owned(descriptor)
+            if lock_now(descriptor, shared=shared) and _still_at(path, descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        if time.monotonic() >= until:
+            return None
+        time.sleep(_PAUSE)
+
+
+def _still_at(path: Path, descriptor: int) -> bool:
+    """Whether the locked file is the one others will find: its directory may have been removed and made anew."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,413 @@
+"""The series of a base-2 exponential histogram.
+
+Recording takes no lock, for the reason `otelbridge.metrics.series` gives. It serves twice here.
+
+A measurement inside the range of buckets is added by a run of statements without a call, a backward jump or a new
+container (which may begin a garbage collection), so nothing can come between them. (CPython 3.10 may switch at every
+jump it takes, so a condition between two stores that belong together must be one that falls through where it holds.)
+
+A measurement outside needs other buckets, which take calls to make, and meanwhile anything may be recorded: by another
+thread, or by a signal handler or finalizer in the middle. So the new buckets are made aside while the old ones stay in
+use, and are put in their place by such a run of statements again, which first compares: the buckets are the same ones
+still, and nothing was counted since. Else the new ones are thrown away and made again. Nobody waits: who has to begin
+again does so because somebody else got ahead, and there are only 31 scales and `max_size` buckets to get ahead by.
+
+The row in the cell is written in the same runs of statements, so within the process it never differs from the series.
+Why each single store leaves a row that others can read says `otelbridge.cells.exponential`.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections import deque
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from otelbridge.cells.exponential import (
+    EMPTY,
+    MAX_SCALE,
+    MIN_SCALE,
+    Distribution,
+    area_of,
+    area_start,
+    coarser,
+    excess,
+    trimmed,
+    unrolled,
+    wider,
+)
+from otelbridge.errors import ConfigError
+from otelbridge.metrics.scales import Exponential, Sides, buckets_of, finest_index, sides_of
+from otelbridge.metrics.series import LOCK_FREE, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.util.types import AnyValue
+
+    from otelbridge.cells.book import Cell
+
+_MINUS_INF = -inf
+_MIN_SIZE, _MAX_SIZE = 2, 16_384
+# That of 2**63. Sums of ints beyond could outgrow what a float holds, and then raise.
+_LARGE = (63 << MAX_SCALE) - 1
+_POSITIVE, _NEGATIVE, _ZERO = range(3)
+
+
+class ExponentialSeries(Series):
+    """An exponential histogram whose scale follows the measurements.
+
+    Args:
+        attributes: See `Series`.
+        start: See `Series`.
+        max_size: The most buckets above zero, and below; 2 to 16384.
+        max_scale: The scale it begins with; -10 to 20.
+
+    Raises:
+        ConfigError: If one of the two lies outside. The SDK refuses such a view before there is a series.
+    """
+
+    __slots__ = (
+        "_lows",
+        "_lows_at",
+        "_max_scale",
+        "_place",
+        "_row",
+        "_row_at",
+        "_sides",
+        "_totals",
+        "_totals_at",
+        "count",
+        "high",
+        "low",
+        "max",
+        "max_size",
+        "min",
+        "sum",
+    )
+
+    def __init__(
+        self, attributes: Mapping[str, AnyValue], start: int, max_size: int = 160, max_scale: int = MAX_SCALE
+    ) -> None:
+        super().__init__(attributes, start)
+        if not _MIN_SIZE <= max_size <= _MAX_SIZE:
+            raise ConfigError(f"max_size is {max_size}", f"Give {_MIN_SIZE} to {_MAX_SIZE} buckets.")
+        if not MIN_SCALE <= max_scale <= MAX_SCALE:
+            raise ConfigError(f"max_scale is {max_scale}", f"Give a scale of {MIN_SCALE} to {MAX_SCALE}.")
+        self.max_size = max_size
+        self._max_scale = max_scale
+        self._begin()
+
+    def _begin(self) -> None:
+        fresh = sides_of(Distribution(self._max_scale, 0, EMPTY, EMPTY), self.max_size, 0)
+        # Atomic from here
+        self._place: Callable[[Any], None] | None = None
+        self._row: Any = None
+        self._totals: Any = None
+        self._lows: Any = None
+        self._row_at = self._totals_at = self._lows_at = 0
+        self._sides = fresh
+        self.count = 0
+        self.sum: int | float = 0
+        self.min: int | float = inf
+        """The lowest of all."""
+        self.max: int | float = _MINUS_INF
+        """The highest of all."""
+        self.low: int | float = inf
+        """The lowest since the last `take`."""
+        self.high: int | float = _MINUS_INF
+        """The highest since the last `take`."""
+        # to here.
+
+    @property
+    def silent(self) -> bool:
+        """See `Series.silent`."""
+        return self._place is not None
+
+    def clear(self, start: int) -> None:
+        """See `Series.clear`. It lets go of the cell, which is the parent's, without writing to it."""
+        super().clear(start)
+        self._begin()
+
+    def record(self, amount: int | float) -> None:  # noqa: C901, PLR0912  # written out without calls, see above
+        """Add a measurement. May be called anywhere, signal handlers, garbage collection and finalizers included.
+
+        Args:
+            amount: An exact int or float, finite.
+        """
+        if amount > 0:
+            which, index = _POSITIVE, finest_index(amount)
+        elif amount < 0:
+            which, index = _NEGATIVE, finest_index(-amount)
+        else:
+            which, index = _ZERO, 0
+        if index > _LARGE:
+            amount = float(amount)
+        while True:
+            # Atomic from here
+            side = self._sides[which]
+            at = index >> side.shift
+            if side.start <= at < side.stop:
+                at %= side.size
+                side.counts[at] += 1
+                self.count += 1
+                self.sum += amount
+                if self._row is not None:
+                    self._row[side.counts_at + at] = side.counts[at]
+                    self._totals[self._totals_at] = self.sum
+                if amount < self.low:
+                    self.low = amount
+                    if amount < self.min:
+                        self.min = amount
+                        if self._lows is not None:
+                            self._lows[self._lows_at] = amount
+                if amount > self.high:
+                    self.high = amount
+                    if amount > self.max:
+                        self.max = amount
+                        if self._lows is not None:
+                            self._lows[self._lows_at + 1] = -amount
+                # to here.
+                return
+            self._make_room(which, index)
+
+    def snapshot(self) -> Exponential:
+        """Give everything since the beginning."""
+        return _read(
+            # One display without a call, so that nothing can be recorded in between. It begins with the list, whose
+            # allocation could run a garbage collection, and with it anybody's callback.
+            # Atomic from here
+            [
+                *self._sides[_POSITIVE].counts,
+                *self._sides[_NEGATIVE].counts,
+                self._sides[_ZERO].counts[0],
+                self._sides,
+                self.sum,
+                self.min,
+                self.max,
+            ]
+            # to here.
+        )
+
+    def take(self) -> tuple[Exponential, int | float, int | float]:
+        """Read everything at one moment, and begin new extremes of the interval.
+
+        Extremes cannot be subtracted, so they are handed over to the readers, each of which keeps its own.
+
+        Returns:
+            The histogram since the beginning, with its own extremes; then minimum and maximum since the last call,
+            infinite and the wrong way round where nothing was recorded.
+        """
+        # As in `snapshot`.
+        # Atomic from here
+        row = [
+            *self._sides[_POSITIVE].counts,
+            *self._sides[_NEGATIVE].counts,
+            self._sides[_ZERO].counts[0],
+            self._sides,
+            self.sum,
+            self.min,
+            self.max,
+        ]
+        low = self.low
+        high = self.high
+        self.low = inf
+        self.high = _MINUS_INF
+        # to here.
+        return _read(row), low, high
+
+    def replace(self, value: Exponential) -> None:
+        """Hold a histogram that was made elsewhere, for instance of those of several processes.
+
+        Args:
+            value: The histogram, with at most `max_size` buckets a side. `take` gives its extremes, too.
+        """
+        sides = sides_of(value.distribution, self.max_size, 0)
+        # Atomic from here
+        self._sides = sides
+        self.count = value.count
+        self.sum = value.sum
+        self.min = self.low = value.min
+        self.max = self.high = value.max
+        # to here.
+
+    def await_cell(self, place: Callable[[Any], None]) -> None:
+        """See `Series.await_cell`. The series has recorded nothing yet, or was cleared since."""
+        # Without a range every amount, zero too, makes room first.
+        positive, negative, zero = self._sides
+        waiting = positive, negative, zero.widened(0, 0)
+        # Atomic from here
+        self._sides = waiting
+        self._place = place
+        # to here.
+
+    def attach(self, cell: Cell | None) -> None:
+        """See `Series.attach`. What the cell held before is replaced.
+
+        Args:
+            cell: Has `row_length` raw slots, one total (the sum), two lows (the minimum and the negated maximum); None
+                for no publishing at all.
+        """
+        row = totals = lows = None
+        row_at = totals_at = lows_at = 0
+        if cell is not None:
+            row, totals, lows = cell.raw, cell.totals, cell.lows
+            row_at, totals_at, lows_at = cell.raw_at, cell.totals_at, cell.lows_at
+        while True:
+            sides = self._sides
+            count = self.count
+            new, slots, area = self._plan(buckets_of(sides), row, row_at)
+            # Minus zero is how a cell says that nothing was stored.
+            total = self.sum if count else -0.0
+            # Atomic from here
+            if self._sides is sides and self.count == count:
+                self._sides = new
+                self._place = None
+                self._row = row
+                self._row_at = row_at
+                self._totals = totals
+                self._totals_at = totals_at
+                self._lows = lows
+                self._lows_at = lows_at
+                if row is not None and totals is not None and lows is not None:
+                    row[slots] = area
+                    row[row_at] += 1
+                    totals[totals_at] = total
+                    lows[lows_at] = self.min
+                    lows[lows_at + 1] = -self.max
+                # to here.
+                return
+
+    def _make_room(self, which: int, index: int) -> None:
+        """Extend the range of a side to an index, or lower the scale until it fits; in vain if others get ahead."""
+        place = self._place
+        if place is not None:
+            place(self)
+            if self._place is place:
+                self.attach(None)
+            return
+        sides = self._sides
+        count = self.count
+        side = sides[which]
+        at = index >> side.shift
+        change = 0
+        if side.size:
+            start, stop = min(side.start, at), max(side.stop, at + 1)
+            change = excess(start, stop - 1, self.max_size)
+            if not change:
+                self._widen(sides, which, start, stop)
+                return
+        buckets = buckets_of(sides)
+        both = [coarser(each, change) for each in buckets[2:]]
+        both[which] = wider(both[which], at >> change)
+        lower = Distribution(buckets.scale - change, buckets.zero_count, *both)
+        new, slots, area = self._plan(lower, self._row, self._row_at)
+        # The row comes after the sides, because who has none jumps over it.
+        # Atomic from here
+        if self._sides is sides and self.count == count:
+            self._sides = new
+            if self._row is not None:
+                self._row[slots] = area
+                self._row[self._row_at] += 1
+        # to here.
+
+    def _widen(self, sides: Sides, which: int, start: int, stop: int) -> None:
+        side = sides[which].widened(start, stop)
+        new: Any = (*sides[:which], side, *sides[which + 1 :])
+        # As in `_make_room`. Whatever was counted meanwhile does no harm, since the list of counts is the same.
+        # Atomic from here
+        if self._sides is sides:
+            self._sides = new
+            if self._row is not None:
+                self._row[side.range_at] = start
+                self._row[side.range_at + 1] = stop
+        # to here.
+
+    def _plan(self, buckets: Distribution, row: Any, row_at: int) -> tuple[Sides, slice, Any]:
+        """Prepare what puts buckets into use, without doing so.
+
+        Returns:
+            The sides; the part of the row's memory that is not valid now, and what shall stand there.
+        """
+        if row is None:
+            return sides_of(buckets, self.max_size, 0), slice(0), None
+        at = row_at + area_start(row[row_at] + 1, self.max_size)
+        area = array("q", area_of(buckets, self.max_size))
+        return sides_of(buckets, self.max_size, at), slice(at, at + len(area)), area
+
+
+def _read(row: list[Any]) -> Exponential:
+    *counts, zeros, sides, total, low, high = row
+    positive, negative, _ = sides
+    above = trimmed(unrolled(counts[: positive.size], positive.start, positive.stop))
+    below = trimmed(unrolled(counts[positive.size :], negative.start, negative.stop))
+    scale = MAX_SCALE - positive.shift if above.counts or below.counts else 0
+    return Exponential.of(Distribution(scale, zeros, above, below), total, low, high)
+
+
+class QueuedExponentialSeries(ExponentialSeries):
+    """The same where the interpreter switches threads at any instruction: free-threaded builds, PyPy.
+
+    An amount is put into a queue, which is one atomic step. Whoever then gets the lock without waiting records what is
+    queued, and looks again after releasing it: an amount that was queued while the lock was held is seen either by the
+    holder, whose last look comes after the release, or by the one who queued it, who finds the lock free. So nothing
+    stays behind, and only readers wait for the lock.
+
+    The lock is reentrant, and keeps out the other threads. What may still run in the middle are signal handlers and
+    finalizers in the thread that holds it. These come between runs of statements as above, so what keeps
+    `ExponentialSeries` right without a lock keeps this right with it.
+    """
+
+    __slots__ = ("_guard", "_queue")
+
+    def _begin(self) -> None:
+        # A forked child may have the lock from a thread that it does not have.
+        self._guard: Any = threading.RLock()
+        self._queue: deque[int | float] = deque()
+        super()._begin()
+
+    def record(self, amount: int | float) -> None:
+        """See `ExponentialSeries.record`."""
+        self._queue.append(amount)
+        self._drain()
+
+    def snapshot(self) -> Exponential:
+        """See `ExponentialSeries.snapshot`."""
+        with self._guard:
+            self._drain()
+            return super().snapshot()
+
+    def take(self) -> tuple[Exponential, int | float, int | float]:
+        """See `ExponentialSeries.take`."""
+        with self._guard:
+            self._drain()
+            return super().take()
+
+    def replace(self, value: Exponential) -> None:
+        """See `ExponentialSeries.replace`."""
+        with self._guard:
+            super().replace(value)
+
+    def attach(self, cell: Cell | None) -> None:
+        """See `ExponentialSeries.attach`."""
+        with self._guard:
+            super().attach(cell)
+
+    def _drain(self) -> None:
+        while self._queue and self._guard.acquire(blocking=False):
+            try:
+                self._record_next()
+            finally:
+                self._guard.release()
+
+    def _record_next(self) -> None:
+        try:
+            amount = self._queue.popleft()
+        except IndexError:  # a signal handler or finalizer has recorded it since
+            return
+        super().record(amount)
+
+
+new_exponential: type[ExponentialSeries] = ExponentialSeries if LOCK_FREE else QueuedExponentialSeries
+"""Makes a series of the kind this interpreter needs."""

@@ -1,0 +1,96 @@
+"""Instruments that other processes of the group have made and this one has not, or not yet.
+
+Any process may be asked for the metrics of all. So it makes the instruments it finds in the cells of the
+others, which gives their streams the same views and readers as its own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from otelbridge.diagnostics import warn_once
+from otelbridge.metrics._sdk import create_instrument, kind_name
+from otelbridge.metrics.identity import StreamIdentity, decode_attributes
+from otelbridge.metrics.instruments import SYNCHRONOUS
+
+if TYPE_CHECKING:
+    from otelbridge.cells.shelf import Totals
+
+
+class Host(Protocol):
+    """Takes instruments in and out."""
+
+    def register(self, instrument: Any) -> None:
+        """Wire a synchronous instrument."""
+        ...
+
+    def read(self, instrument: Any) -> None:
+        """Let the readers read an observable one."""
+        ...
+
+    def unregister(self, instrument: Any) -> None:
+        """Let nobody read an instrument any longer."""
+        ...
+
+
+class Guests:
+    """The instruments of other processes.
+
+    Args:
+        host: Takes them in and out.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._met: set[bytes] = set()
+        self._present: dict[object, Any] = {}
+        self._known: set[object] = set()
+
+    def receive(self, totals: Totals | None) -> None:
+        """Make the instruments of streams seen for the first time.
+
+        Args:
+            totals: What the other processes have; None when there is none.
+        """
+        for identity in () if totals is None else totals.places.keys() - self._met:
+            self._met.add(identity)
+            try:
+                self._make(StreamIdentity.decode(identity))
+            except Exception as error:  # another version of this package may have written it
+                warn_once(("guest", str(error)), "A metric of another process cannot be shown: %s", error)
+
+    def leave(self, instrument: Any) -> None:
+        """Make room for an instrument of this process' own.
+
+        Args:
+            instrument: The instrument.
+        """
+        key = _key_of(instrument)
+        self._known.add(key)
+        guest = self._present.pop(key, None)
+        if guest is not None and guest is not instrument:
+            self._host.unregister(guest)
+
+    def _make(self, identity: StreamIdentity) -> None:
+        attributes = decode_attributes(identity.scope_attributes.encode())
+        instrument = create_instrument(identity, attributes)
+        key = _key_of(instrument)
+        if key in self._known:
+            return
+        ours = SYNCHRONOUS.get(instrument.__class__)
+        if ours is None:
+            self._host.read(instrument)
+        else:
+            instrument.__class__ = ours
+            self._host.register(instrument)
+        self._present[key] = instrument
+
+
+def _key_of(instrument: Any) -> object:
+    return (
+        instrument.instrumentation_scope,
+        kind_name(instrument),
+        instrument.name,
+        instrument.unit,
+        instrument.description,
+    )

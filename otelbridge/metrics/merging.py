@@ -1,0 +1,254 @@
+"""How the values of many processes become one: which rule an instrument follows, and the merging itself."""
+
+from __future__ import annotations
+
+from math import copysign, inf
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk import metrics as sdk
+
+from otelbridge.cells.exponential import read_row, row_length
+from otelbridge.cells.shape import Rule, Shape
+from otelbridge.diagnostics import warn_once
+from otelbridge.metrics._sdk import Gauge
+from otelbridge.metrics.identity import decode_attributes
+from otelbridge.metrics.scales import Exponential, merge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from otelbridge.catalogue.model import MergeRule
+    from otelbridge.cells.shelf import Place, Totals
+    from otelbridge.metrics.kinds import Kind
+    from otelbridge.metrics.series import Series
+
+PER_WORKER = "per_worker"
+WORKER_KEY = "process.pid"
+
+# Counts of what is under way: what a killed worker had in hand is over, not under way for ever.
+_IN_FLIGHT = (".active", ".active_requests", ".pending_requests", ".connections.usage", ".connection.count")
+
+_DEFAULTS: dict[type[Any], MergeRule] = {
+    sdk.Counter: "sum",
+    sdk.UpDownCounter: "sum",
+    sdk.Histogram: "sum",
+    sdk.ObservableCounter: "sum",
+    sdk.ObservableUpDownCounter: "livesum",
+    sdk.ObservableGauge: "last",
+    Gauge: "last",
+}
+
+_ADDING = ("sum", "livesum", PER_WORKER)
+
+
+def merge_rule(instrument: Any, kind: Kind, wanted: MergeRule | None) -> MergeRule:
+    """Decide how the processes' values of a stream become one.
+
+    Args:
+        instrument: The instrument.
+        kind: How its measurements are aggregated.
+        wanted: What the view says, if anything.
+
+    Returns:
+        The rule.
+    """
+    if wanted is None:
+        if isinstance(instrument, sdk.UpDownCounter) and instrument.name.endswith(_IN_FLIGHT):
+            return "livesum"
+        wanted = next(rule for type_, rule in _DEFAULTS.items() if isinstance(instrument, type_))
+        if kind.name == "last" and wanted == "sum":
+            return "last"
+    return wanted
+
+
+def shape_of(kind: Kind, rule: MergeRule, *, observed: bool) -> Shape:
+    """Give the slots a series has in its cell.
+
+    Args:
+        kind: How measurements are aggregated.
+        rule: How processes are merged.
+        observed: Whether values come from callbacks, and may cease to.
+
+    Returns:
+        The shape.
+    """
+    if kind.name == "last" or (observed and rule not in _ADDING):
+        return Shape(Rule.LAST if rule == PER_WORKER else Rule(rule), marks=2)
+    cells_rule = Rule.SUM if rule not in ("livesum", PER_WORKER) else Rule.LIVE_SUM
+    if kind.name == "histogram":
+        return Shape(cells_rule, counts=len(kind.bounds) + 1, totals=1, lows=4)
+    if kind.name == "exponential":
+        return Shape(cells_rule, totals=1, lows=2, raw=row_length(kind.max_size), raw_merge="exponential")
+    # An observed series also says whether it is being observed.
+    return Shape(cells_rule, counts=2 if observed else 1, totals=1)
+
+
+class Merger:
+    """The series of one stream over all processes.
+
+    Args:
+        name: Name of the stream, for reports.
+        kind: How measurements are aggregated.
+        limit: How many attribute sets are kept apart.
+        overflow: Attributes of the series that takes the rest.
+        observed: Whether values come from callbacks; see `shape_of`.
+    """
+
+    def __init__(self, name: str, kind: Kind, limit: int, overflow: Mapping[str, Any], *, observed: bool) -> None:
+        self._name = name
+        self._limit = limit
+        self._overflow = overflow
+        self._observed = observed and kind.name == "sum"
+        self._new = kind.new_series()
+        self._merge = _MERGERS[kind.name]
+        self._series: dict[bytes, Series] = {}
+        self._rest: Series | None = None
+        self._origins: dict[int, Series] = {}
+
+    def origin(self, series: Series) -> Series:
+        """Give this process' own series behind a merged one, or itself."""
+        return self._origins.get(id(series), series)
+
+    def merge(self, own: Mapping[bytes, Series], totals: Totals, identity: bytes, start: int) -> list[Series]:
+        """Merge this process' series with those of the others.
+
+        Args:
+            own: The series that have a value here, by their code.
+            totals: What the others have.
+            identity: Which stream of theirs.
+            start: When the first of them all began, in nanoseconds since the epoch.
+
+        Returns:
+            One series an attribute set, in the order of their first appearance. They are the same objects
+            the next time, with newer values.
+        """
+        known = totals.places.get(identity, {})
+        places = {code: place for code, place in known.items() if self._shows(place, totals)}
+        self._admit(own, start)
+        self._admit(places, start)
+        found: list[Series] = []
+        for code, series in self._series.items():
+            mine, place = own.get(code), places.get(code)
+            if mine is not None or place is not None:
+                self._origins[id(series)] = mine or series
+                # Hidden elsewhere or not, all that was ever counted stays in the total.
+                if self._merge(series, [(mine, known.get(code))], totals):
+                    found.append(series)
+        rest = [(own.get(code), places.get(code)) for code in (own.keys() | places.keys()) - self._series.keys()]
+        if rest:
+            if self._rest is None:
+                self._rest = self._new(self._overflow, start)
+            if self._merge(self._rest, rest, totals):
+                found.append(self._rest)
+        return found
+
+    def _shows(self, place: Place, totals: Totals) -> bool:
+        if not totals.contributors[place.number]:
+            return False
+        return not self._observed or totals.counts[place.counts + 1] > 0
+
+    def _admit(self, codes: Any, start: int) -> None:
+        for code in codes:
+            if code in self._series or len(self._series) >= self._limit:
+                continue
+            try:
+                attributes = decode_attributes(code)
+            except ValueError as error:
+                warn_once(
+                    (self._name, "code"), "A series of %s in another process is unreadable: %s", self._name, error
+                )
+                continue
+            self._series[code] = self._new(attributes, start)
+
+
+_Parts = list[tuple[Any, "Place | None"]]
+
+
+def _merge_sum(series: Any, parts: _Parts, totals: Totals) -> bool:
+    whole, part = 0, 0
+    for own, place in parts:
+        if own is not None:
+            whole, part = whole + own.whole, part + own.part
+        if place is not None:
+            whole += totals.counts[place.counts]
+            fraction = totals.totals[place.totals]
+            if fraction or copysign(1.0, fraction) > 0:  # minus zero says that no process ever had a float
+                part += fraction
+    series.whole, series.part = whole, part
+    return True
+
+
+def _merge_last(series: Any, parts: _Parts, totals: Totals) -> bool:
+    best: tuple[float, int | float] | None = None
+    for own, place in parts:
+        rule = Rule.LAST if place is None else place.shape.rule
+        for stamp, value in _readings(own, place, totals):
+            best = (stamp, value) if best is None else _PICK[rule](best, (stamp, value))
+    series.last = None if best is None else (best[1],)
+    return best is not None
+
+
+def _readings(own: Any, place: Place | None, totals: Totals) -> list[tuple[float, int | float]]:
+    found: list[tuple[float, int | float]] = []
+    if own is not None and own.last is not None:
+        published: Any = own.marks
+        stamp: float = inf if own.silent or published is None else abs(published[own.marks_at + 1])
+        found.append((stamp, own.last[0]))
+    if place is not None:
+        value, stamp = totals.marks[place.marks : place.marks + 2]
+        if stamp:
+            found.append((abs(stamp), int(value) if stamp < 0 else value))
+    return found
+
+
+_Reading = tuple[float, "int | float"]
+
+_PICK: dict[Rule, Callable[[_Reading, _Reading], _Reading]] = {
+    Rule.LAST: max,
+    Rule.MAX: lambda a, b: a if a[1] >= b[1] else b,
+    Rule.MIN: lambda a, b: a if a[1] <= b[1] else b,
+    Rule.SUM: lambda a, b: (max(a[0], b[0]), a[1] + b[1]),
+    Rule.LIVE_SUM: lambda a, b: (max(a[0], b[0]), a[1] + b[1]),
+}
+
+
+def _merge_histogram(series: Any, parts: _Parts, totals: Totals) -> bool:
+    width = len(series.bounds) + 1
+    counts: list[int] = [0] * width
+    total, low, high = 0, inf, -inf
+    for own, place in parts:
+        if own is not None:
+            row = [*own.counts, own.sum]
+            total += row.pop()
+            counts = list(map(add, counts, row))
+            low, high = min(low, own.low, own.min), max(high, own.high, own.max)
+        if place is not None:
+            counts = list(map(add, counts, totals.counts[place.counts : place.counts + width]))
+            total += totals.totals[place.totals]
+            lows = totals.lows[place.lows : place.lows + 4]
+            low, high = min(low, lows[0], lows[2]), max(high, -lows[1], -lows[3])
+    series.counts, series.sum, series.min, series.max = counts, total, low, high
+    return True
+
+
+def _merge_exponential(series: Any, parts: _Parts, totals: Totals) -> bool:
+    merged: Exponential | None = None
+    for own, place in parts:
+        found: list[Exponential] = [] if own is None else [own.snapshot()]
+        if place is not None:
+            low, high = totals.lows[place.lows], -totals.lows[place.lows + 1]
+            found.append(Exponential.of(read_row(totals.raw[place.raw]), totals.totals[place.totals], low, high))
+        for one in found:
+            merged = one if merged is None else merge(merged, one, series.max_size)
+    if merged is not None:
+        series.replace(merged)
+    return merged is not None
+
+
+_MERGERS: dict[str, Callable[[Any, _Parts, Any], bool]] = {
+    "sum": _merge_sum,
+    "last": _merge_last,
+    "histogram": _merge_histogram,
+    "exponential": _merge_exponential,
+}

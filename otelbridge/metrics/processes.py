@@ -1,0 +1,235 @@
+"""The group of processes this one belongs to, as the data plane sees it.
+
+Owns the book this process publishes in and reads those of the others. Nothing here raises at run time:
+where there is no usable directory, or no room left in it, values stay in private memory and `degraded`
+says why.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from otelbridge.cells.book import Book
+from otelbridge.cells.directory import user_directory
+from otelbridge.cells.evidence import GROUP_VARIABLE, Membership, group_of
+from otelbridge.cells.folding import fold
+from otelbridge.cells.group import GroupDirectory, group_directory, remove_group, remove_orphans
+from otelbridge.cells.lead import Lead
+from otelbridge.cells.nudge import ring
+from otelbridge.cells.shelf import Shelf
+from otelbridge.diagnostics import warn_once
+from otelbridge.metrics.keeper import Keeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from otelbridge.cells.book import Cell
+    from otelbridge.cells.shape import Shape
+    from otelbridge.cells.shelf import Totals
+
+_PATIENCE = 0.1
+"""Seconds a reader waits for what other processes observe."""
+
+_POLL = 0.0005
+
+_SWEEP = 3600.0
+"""Seconds between looks for what groups that are long over have left."""
+
+
+class Processes:
+    """The processes of one service on this machine that are seen as one.
+
+    Args:
+        service: The service's name.
+        directory: Where the group's files go; None takes the best place there is.
+    """
+
+    def __init__(self, service: str, directory: Path | None = None) -> None:
+        self.totals: Totals | None = None
+        """What the other processes had when they were last read; None while this one is alone."""
+        self.started = time.time_ns()
+        """When the group began, in nanoseconds since the epoch."""
+        self.degraded = ""
+        """Why this process counts for itself; empty while it does not."""
+        self.folded = 0
+        """How many ended processes this one has added to the group's base."""
+        self.membership: Membership | None = None
+        """How this process came to its group; None where it has none."""
+        self._directory: GroupDirectory | None = None
+        self._shelf: Shelf | None = None
+        self._book: Book | None = None
+        self._keeper: Keeper | None = None
+        # Reentrant: a signal handler may record while this thread opens the book.
+        self._lock = threading.RLock()
+        self._reading = threading.RLock()
+        self._leads: dict[str, Lead] = {}
+        self._closed = False
+        self._swept = -_SWEEP
+        self._join(service, directory)
+
+    @property
+    def live(self) -> int:
+        """How many other processes of the group were running when they were last read."""
+        return 0 if self.totals is None else self.totals.live
+
+    @property
+    def group(self) -> str:
+        """Name of the group; empty where this process has none."""
+        return "" if self.membership is None else self.membership.name
+
+    @property
+    def identity(self) -> str:
+        """What tells the group from every other, also from one of the same name before it; empty without one."""
+        return f"{self.group} {self.started}" if self.group else ""
+
+    def watch(self, observe: Callable[[], None], observing: Callable[[], bool]) -> None:
+        """Learn how to have observables observed.
+
+        Args:
+            observe: Runs all callbacks and publishes what they observe.
+            observing: Tells whether there are any.
+        """
+        if self._keeper is not None:
+            self._keeper.watch(observe, observing)
+
+    def attend(self) -> None:
+        """See to it that observables are published, from the process' first second on."""
+        if self._keeper is not None and not self._closed:
+            self._keeper.start()
+
+    def place(self, identity: bytes, shape: Shape, code: bytes) -> Cell | None:
+        """Give a series of this process its cell.
+
+        Args:
+            identity: The stream.
+            shape: The slots of its series.
+            code: The attribute set.
+
+        Returns:
+            The cell; None where there is none to be had, which `degraded` then explains.
+        """
+        try:
+            book = self._open()
+            return None if book is None else book.place(identity, shape, code)
+        except (OSError, ValueError) as error:
+            self._degrade(error)
+            return None
+
+    def refresh(self) -> None:
+        """Read what the other processes have now."""
+        if self._shelf is None or self._directory is None:
+            return
+        try:
+            with self._reading:
+                if self._shelf.empty(self._book):
+                    self.totals = None
+                    return
+                self._nudge(self._shelf, self._directory.path)
+                self.totals = self._shelf.read(self._book)
+        except Exception as error:  # whatever it is, this process' own values can be shown
+            warn_once(("processes", "read"), "Reading the other processes failed: %r", error)
+
+    def lead(self, purpose: str) -> bool:
+        """Tell whether this process is the one that does something for all; true where it has no group.
+
+        Args:
+            purpose: What is to be done by one, for instance ``push``.
+        """
+        if self._directory is None:
+            return True
+        lead = self._leads.get(purpose)
+        if lead is None:
+            lead = self._leads.setdefault(purpose, Lead(self._directory.path, purpose))
+        return lead.held
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: it has a book of its own, from its first measurement on."""
+        self._lock = threading.RLock()
+        self._reading = threading.RLock()
+        book, self._book = self._book, None
+        if book is not None:
+            book.abandon()
+        self._leads = {}
+        self.totals = None
+        if self._directory is not None and self._keeper is not None:
+            self._shelf = Shelf(self._directory.path)
+            self._keeper = self._keeper.renewed()
+            if self._keeper.observing:
+                self._keeper.start()
+
+    def close(self) -> None:
+        """Leave the group. What this process has counted stays with the others."""
+        self._closed = True
+        if self._keeper is not None:
+            self._keeper.stop()
+        for lead in self._leads.values():
+            lead.release()
+        book, self._book = self._book, None
+        if book is not None:
+            book.close()
+        directory, self._directory = self._directory, None
+        if directory is None or self.membership is None:
+            return
+        if self.membership.why != GROUP_VARIABLE:
+            os.environ.pop(GROUP_VARIABLE, None)
+        if self.membership.why == "alone":
+            remove_group(directory)
+        else:
+            directory.leave()
+
+    def _join(self, service: str, directory: Path | None) -> None:
+        try:
+            base, remark = user_directory(directory)
+            self.membership = group_of(service, base)
+            self._directory = group_directory(base, self.membership.name)
+            self._shelf = Shelf(self._directory.path)
+            self._keeper = Keeper(self._directory.path, self._open, self._tidy)
+            self.started = self._directory.started_ns
+            if remark:
+                warn_once(("processes", "directory"), "%s", remark)
+        except (OSError, ValueError) as error:
+            self._degrade(error)
+
+    def _open(self) -> Book | None:
+        book = self._book
+        if book is not None or self._directory is None or self._closed:
+            return book
+        with self._lock:
+            if self._book is None:
+                self._book = Book.open(self._directory.path)
+                self.attend()
+            return self._book
+
+    def _degrade(self, error: Exception) -> None:
+        self.degraded = str(error)
+        warn_once(
+            ("processes", "degraded"),
+            "This process counts for itself, other workers do not see its metrics: %s. Make room, or name a directory "
+            "with OTELBRIDGE_RUN_DIRECTORY.",
+            error,
+        )
+
+    def _nudge(self, shelf: Shelf, path: Path) -> None:
+        before = shelf.observing()
+        if not before:
+            return
+        ring(path, list(before))
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            now = shelf.observing()
+            if all(now.get(uid, generation + 1) > generation for uid, generation in before.items()):
+                return
+            time.sleep(_POLL)
+
+    def _tidy(self) -> None:
+        directory = self._directory
+        if directory is None or self._shelf is None:
+            return
+        self.folded += fold(directory.path, self._shelf)
+        if time.monotonic() - self._swept > _SWEEP:
+            self._swept = time.monotonic()
+            remove_orphans(directory.path.parent)
