@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SQLALCHEMIES := $(VENV)/sqlalchemy-1.4 $(VENV)/sqlalchemy-2.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit check bench bench-check format lock clean
+.PHONY: help setup demo test unit check soak bench bench-check format lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,10 @@ test: $(STAMP) $(SQLALCHEMIES) ## run all tests; parts that need a missing compo
 unit: $(STAMP) ## run the quick tests that need no component
 	@$(BIN)/python -m pytest -m 'not components and not endtoend' $(PYTEST)
 
+soak: $(STAMP) ## run the load, kill and fault tests at full length, about an hour
+	@echo "== load, kills and faults at full length"
+	@OTELBRIDGE_SOAK=1 $(BIN)/python -m pytest tests/workers tests/cells tests/soak tests/metrics $(PYTEST)
+
 check: $(STAMP) ## format, lint, types, import rules, generated files
 	@echo "== ruff"; $(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@echo "== pyright"; $(BIN)/pyright
@@ -50,7 +54,11 @@ check: $(STAMP) ## format, lint, types, import rules, generated files
 bench: $(STAMP) ## measure ours and its peers side by side, about five minutes
 	@$(BIN)/python -m benchmarks run $(BENCH)
 
-bench-check: $(STAMP) ## fail when a measured figure misses its bound
+bench-soak: $(STAMP) ## run the load, kill and fault tests at full length, about an hour
+	@echo "== load, kills and faults at full length"
+	@OTELBRIDGE_SOAK=1 $(BIN)/python -m pytest tests/workers tests/cells tests/soak tests/metrics $(PYTEST)
+
+check: $(STAMP) ## fail when a measured figure misses its bound
 	@$(BIN)/python -m benchmarks check
 
 format: $(STAMP) ## format and fix what can be fixed

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.model import UnmeasuredError
@@ -19,7 +21,7 @@ _NEVER = 3600.0
 
 
 def create_provider(readers: Sequence[MetricReader]) -> MeterProvider:
-    """Make our own meter provider.
+    """Make our own meter provider as `otelbridge.init` does, whose values all worker processes see.
 
     Raises:
         UnmeasuredError: There is none yet.
@@ -31,7 +33,13 @@ def create_provider(readers: Sequence[MetricReader]) -> MeterProvider:
         if error.name != name:
             raise
         raise UnmeasuredError(f"not there yet: {name}") from error
-    return module.MeterProvider(metric_readers=readers, shutdown_on_exit=False)
+    processes = import_module("otelbridge.metrics.processes").Processes("benchmark", run_directory())
+    return module.MeterProvider(metric_readers=readers, shutdown_on_exit=False, processes=processes)
+
+
+def run_directory() -> Path:
+    """Give the directory in memory that goes with the process."""
+    return Path(os.environ["OTELBRIDGE_RUN_DIRECTORY"])
 
 
 def bind(instrument: Any, attributes: dict[str, Any]) -> Any:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from benchmarks.model import Figure
 
 _LIMIT = 180.0
+_SHARED = Path("/dev/shm")
+# Files that processes share lie in memory, ours and the peers' alike.
+_MEMORY = str(_SHARED) if _SHARED.is_dir() else None
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -44,8 +47,8 @@ class Worker:
         # The environment decides what an SDK does; a benchmark must not depend on the caller's.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "PROMETHEUS"))}
         # It ends without cleaning up after itself; what it leaves goes with this folder.
-        self._scratch = tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True)
-        environment["TMPDIR"] = self._scratch.name
+        self._scratch = tempfile.TemporaryDirectory(prefix="benchmark-", dir=_MEMORY, ignore_cleanup_errors=True)
+        environment["TMPDIR"] = environment["OTELBRIDGE_RUN_DIRECTORY"] = self._scratch.name
         self._log = Path(self._scratch.name, "log")
         with self._log.open("w") as log:
             self._process = subprocess.Popen(

@@ -88,7 +88,7 @@ def _sum(bound: _Bound) -> BoundWrite:
                 except ValueError:  # beyond 64 bits
                     series.spill()
             # to here.
-        elif kind is float and (0.0 <= amount < inf or (signed and -inf < amount < 0.0)):
+        elif kind is float and ((amount >= 0.0 and amount < inf) or (signed and -inf < amount < 0.0)):
             if series is None:
                 series = resolve()
             # Atomic from here
@@ -121,7 +121,7 @@ def _histogram(bound: _Bound) -> BoundWrite:
 
     def record(amount: Any) -> None:
         nonlocal series, bounds
-        if type(amount) is not float or not 0.0 <= amount < inf:
+        if type(amount) is not float or not (amount >= 0.0 and amount < inf):
             amount = check(amount)
             if amount is None:
                 return
@@ -132,19 +132,19 @@ def _histogram(bound: _Bound) -> BoundWrite:
         # Atomic from here
         series.counts[at] = count = series.counts[at] + 1
         series.sum += amount
-        lower = amount < series.min
-        if lower:
+        extreme = False
+        if amount < series.min:
             series.min = amount
-        higher = amount > series.max
-        if higher:
+            extreme = True
+        if amount > series.max:
             series.max = amount
+            extreme = True
         cells = series.ints
         if cells is not None:
-            cells[at] = count
+            cells[series.ints_at + at] = count
             series.floats[series.floats_at] = series.sum
-            if lower:
+            if extreme:
                 series.lows[series.lows_at] = series.min
-            if higher:
                 series.lows[series.lows_at + 1] = -series.max
         # to here.
         if traced:

@@ -307,6 +307,7 @@ class HistogramSeries(Series):
         "floats_at",
         "high",
         "ints",
+        "ints_at",
         "low",
         "lows",
         "lows_at",
@@ -331,7 +332,7 @@ class HistogramSeries(Series):
         self.ints: Any = None
         self.floats: Any = None
         self.lows: Any = None
-        self.floats_at = self.lows_at = 0
+        self.ints_at = self.floats_at = self.lows_at = 0
 
     @property
     def silent(self) -> bool:
@@ -355,11 +356,10 @@ class HistogramSeries(Series):
         if cell is None:
             self.ints = self.floats = self.lows = None
             return
-        self.floats_at, self.lows_at = cell.totals_at, cell.lows_at
-        self.ints = cell.counts[cell.counts_at : cell.counts_at + len(self.counts)]
-        self.floats, self.lows = cell.totals, cell.lows
+        self.ints_at, self.floats_at, self.lows_at = cell.counts_at, cell.totals_at, cell.lows_at
+        self.ints, self.floats, self.lows = cell.counts, cell.totals, cell.lows
         for at in range(len(self.counts)):
-            self.ints[at] = self.counts[at]
+            self.ints[self.ints_at + at] = self.counts[at]
         self.floats[self.floats_at] = self.sum
         self.lows[self.lows_at] = self.min
         self.lows[self.lows_at + 1] = -self.max
@@ -370,19 +370,19 @@ class HistogramSeries(Series):
         # Atomic from here
         self.counts[at] = count = self.counts[at] + 1
         self.sum += amount
-        lower = amount < self.min
-        if lower:
+        extreme = False
+        if amount < self.min:
             self.min = amount
-        higher = amount > self.max
-        if higher:
+            extreme = True
+        if amount > self.max:
             self.max = amount
+            extreme = True
         cells = self.ints
         if cells is not None:
-            cells[at] = count
+            cells[self.ints_at + at] = count
             self.floats[self.floats_at] = self.sum
-            if lower:
+            if extreme:
                 self.lows[self.lows_at] = self.min
-            if higher:
                 self.lows[self.lows_at + 1] = -self.max
         # to here.
 

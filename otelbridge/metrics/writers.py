@@ -146,19 +146,19 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
             # Atomic from here
             series.counts[at] = count = series.counts[at] + 1
             series.sum += amount
-            lower = amount < series.min
-            if lower:
+            extreme = False
+            if amount < series.min:
                 series.min = amount
-            higher = amount > series.max
-            if higher:
+                extreme = True
+            if amount > series.max:
                 series.max = amount
+                extreme = True
             cells = series.ints
             if cells is not None:
-                cells[at] = count
+                cells[series.ints_at + at] = count
                 series.floats[series.floats_at] = series.sum
-                if lower:
+                if extreme:
                     series.lows[series.lows_at] = series.min
-                if higher:
                     series.lows[series.lows_at + 1] = -series.max
             # to here.
         else:
