@@ -28,12 +28,18 @@ $(VENV)/sqlalchemy-2.0: $(STAMP)
 	@echo "== installing SQLAlchemy 2.0 beside 2.1, for the tests of older versions"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@ 'sqlalchemy==2.0.58'
 
+$(VENV)/.uwsgi: $(STAMP)
+	@echo "== building uWSGI, for the tests of its workers"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-cache-dir 'uwsgi==2.0.31' \
+	  || echo "uWSGI cannot be built here (it needs a C compiler); its tests say so"
+	@touch $@
+
 setup: $(STAMP) ## make the virtual environment
 
 demo: $(STAMP) ## run the example shop with everything; Ctrl-C ends it
 	@$(BIN)/python -m examples.shop.demo $(DEMO)
 
-test: $(STAMP) $(SQLALCHEMIES) ## run all tests; parts that need a missing component are skipped with the reason
+test: $(STAMP) $(SQLALCHEMIES) $(VENV)/.uwsgi ## run all tests; parts that need a missing component are skipped with the reason
 	@echo "== tests, unit and against real components"
 	@$(BIN)/python -m pytest $(PYTEST)
 	@echo "== done. What was skipped, if anything, is listed above with its reason."
@@ -41,7 +47,7 @@ test: $(STAMP) $(SQLALCHEMIES) ## run all tests; parts that need a missing compo
 unit: $(STAMP) ## run the quick tests that need no component
 	@$(BIN)/python -m pytest -m 'not components and not endtoend' $(PYTEST)
 
-soak: $(STAMP) ## run the load, kill and fault tests at full length, about an hour
+soak: $(STAMP) $(VENV)/.uwsgi ## run the load, kill and fault tests at full length, about an hour
 	@echo "== load, kills and faults at full length"
 	@OTELBRIDGE_SOAK=1 $(BIN)/python -m pytest tests/workers tests/cells tests/soak tests/metrics $(PYTEST)
 
@@ -54,7 +60,7 @@ check: $(STAMP) ## format, lint, types, import rules, generated files
 bench: $(STAMP) ## measure ours and its peers side by side, about five minutes
 	@$(BIN)/python -m benchmarks run $(BENCH)
 
-bench-soak: $(STAMP) ## run the load, kill and fault tests at full length, about an hour
+bench-soak: $(STAMP) $(VENV)/.uwsgi ## run the load, kill and fault tests at full length, about an hour
 	@echo "== load, kills and faults at full length"
 	@OTELBRIDGE_SOAK=1 $(BIN)/python -m pytest tests/workers tests/cells tests/soak tests/metrics $(PYTEST)
 

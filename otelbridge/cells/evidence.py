@@ -9,7 +9,7 @@ started by                 group
 `OTELBRIDGE_GROUP` is set  as it says; see below
 uWSGI                      all workers, mules and spoolers of a master; without a master, of the first worker
 gunicorn                   all workers of a master, of any worker class, with and without preload, over SIGHUP and USR2
-multiprocessing            children and parent (`uvicorn --workers`, hypercorn, granian, ProcessPoolExecutor)
+multiprocessing            children and parent, by any start method (`uvicorn --workers`, ProcessPoolExecutor)
 celery prefork             the pool's processes and the main process
 `uvicorn --reload`         one group over all reloads: counters go on, as the reloader stays the parent
 Jupyter                    one group a kernel, with whatever the kernel starts after `init()`
@@ -92,7 +92,7 @@ def group_of(service: str, user_directory: Path | None = None) -> Membership:
     value = os.environ.get(GROUP_VARIABLE)
     if value:
         return Membership(_name(value, service), GROUP_VARIABLE, None)
-    evidence = next(filter(None, (find() for find in _FINDERS)), None) or _Evidence("alone", os.getpid())
+    evidence = _find()
     if evidence.why.startswith("gunicorn"):
         value = _group_of_master(evidence.pid, service, user_directory)
     else:
@@ -115,7 +115,7 @@ def on_uwsgi_fork(callback: Callable[[], None]) -> bool:
     Returns:
         Whether this process runs in uWSGI.
     """
-    uwsgi: Any = sys.modules.get("uwsgi")
+    uwsgi = _uwsgi_module()
     if uwsgi is None:
         return False
     renewed_in = os.getpid()
@@ -156,9 +156,28 @@ def _chain(uwsgi: Any, hook: Callable[[], None]) -> None:
     uwsgi.post_fork_hook = both
 
 
+def _find() -> _Evidence:
+    for find in _FINDERS:
+        try:
+            evidence = find()
+        except Exception as error:
+            # They look into other people's objects, which may be of any kind.
+            warn_once(("cells", find.__name__), "Cannot tell whether this process belongs to a server: %r", error)
+            continue
+        if evidence is not None:
+            return evidence
+    return _Evidence("alone", os.getpid())
+
+
+def _uwsgi_module() -> Any | None:
+    """The module uWSGI puts into its processes; an application may have one of the same name."""
+    module: Any = sys.modules.get("uwsgi")
+    return module if hasattr(module, "masterpid") else None
+
+
 def _uwsgi() -> _Evidence | None:
-    uwsgi: Any = sys.modules.get("uwsgi")
-    if uwsgi is None or not hasattr(uwsgi, "masterpid"):
+    uwsgi = _uwsgi_module()
+    if uwsgi is None:
         return None
     # Without a master, the first worker is the one that forks the others; before it does so, its id is not noted yet.
     first = next((worker["pid"] for worker in uwsgi.workers()), 0)

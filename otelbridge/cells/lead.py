@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_leads: WeakSet[Lead] = WeakSet()
+
+
 class Lead:
     """A role that at most one process of a group has at a time, by a kernel lock on ``<name>.lock``.
 
@@ -33,12 +36,14 @@ class Lead:
     """
 
     def __init__(self, directory: Path, name: str) -> None:
-        self._path = directory / f"{name}.lock"
         self._descriptor = -1
+        self._path = directory / f"{name}.lock"
         self._file: os.stat_result | None = None
         self._pid = os.getpid()
-        self._guard = threading.RLock()
         _leads.add(self)
+
+    def __del__(self) -> None:
+        self._close()
 
     @property
     def held(self) -> bool:
@@ -48,24 +53,24 @@ class Lead:
         """
         if self._pid != os.getpid():
             self.abandon()
-        with self._guard:
-            try:
+        try:
+            with _guard:
                 return self._keep() or self._take()
-            except OSError as error:
-                warn_once(
-                    ("cells", "lead", str(self._path), str(error.errno)),
-                    "Cannot lock %s (%s): this process leaves the role to others. If none of them can either, nothing "
-                    "is pushed until the directory can be used again",
-                    self._path,
-                    error,
-                )
-                return False
+        except OSError as error:
+            warn_once(
+                ("cells", "lead", str(self._path), str(error.errno)),
+                "Cannot lock %s (%s): this process leaves the role to others. If none of them can either, what the "
+                "role does is not done until the directory can be used again",
+                self._path,
+                error,
+            )
+            return False
 
     def release(self) -> None:
         """Give the role up, so that another process can take it. Nothing happens where it is not held."""
         if self._pid != os.getpid():
             self.abandon()
-        with self._guard:
+        with _guard:
             if self._descriptor >= 0 and self._is_open():
                 # A child forked behind Python's back may still have a copy; only unlocking frees it then.
                 unlock(self._descriptor)
@@ -73,8 +78,8 @@ class Lead:
 
     def abandon(self) -> None:
         """Forget, in a forked child, what the parent has, which keeps it."""
+        _renew_guard()
         self._pid = os.getpid()
-        self._guard = threading.RLock()
         self._close()
 
     def _keep(self) -> bool:
@@ -121,13 +126,32 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-_leads: WeakSet[Lead] = WeakSet()
+# Also held while Python forks: a child that began between the lock and its being noted would have a copy of the
+# descriptor that nobody closes, and the role would not pass on as long as that child lives.
+_guard = threading.RLock()
+_guard_pid = os.getpid()
+
+
+def _renew_guard() -> None:
+    """In a forked child, whose parent's other threads may have held the guard."""
+    global _guard, _guard_pid
+    if _guard_pid != os.getpid():
+        _guard, _guard_pid = threading.RLock(), os.getpid()
+
+
+def _hold() -> None:
+    _guard.acquire()
+
+
+def _let_go() -> None:
+    _guard.release()
 
 
 def _abandon_all() -> None:
+    _renew_guard()
     for lead in list(_leads):
         lead.abandon()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)
+    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_abandon_all)

@@ -89,7 +89,7 @@ def add_totals(columns: Sequence[Sequence[float]]) -> tuple[list[float], list[fl
         return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     rests = list(map(fsum, zip(*columns, map(neg, sums), strict=True)))
     if 0.0 in sums:
-        sums = [value or sum(parts, -0.0) for value, parts in zip(sums, zip(*columns, strict=True), strict=True)]
+        sums = [value or _zero(parts) for value, parts in zip(sums, zip(*columns, strict=True), strict=True)]
     return sums, rests
 
 
@@ -109,7 +109,12 @@ def add_floats(parts: Sequence[float]) -> tuple[float, float]:
         return sum(parts), 0.0
     if not isfinite(value):
         return value, 0.0
-    return value or sum(parts, -0.0), fsum((*parts, -value))
+    return value or _zero(parts), fsum((*parts, -value))
+
+
+def _zero(parts: Sequence[float]) -> float:
+    """The sum of parts that cancel: minus zero only when they all are."""
+    return 0.0 if any(parts) else sum(parts, -0.0)
 
 
 def expansion(parts: Sequence[float]) -> list[float]:

@@ -39,12 +39,20 @@ class Keeper:
         directory: The group's directory.
         open_book: Gives the book of this process, opening it the first time.
         tidy: What is to be done every few seconds besides.
+        alone: Tells whether nobody else would see what is published.
     """
 
-    def __init__(self, directory: Path, open_book: Callable[[], Book | None], tidy: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        open_book: Callable[[], Book | None],
+        tidy: Callable[[], object],
+        alone: Callable[[], bool],
+    ) -> None:
         self._directory = directory
         self._open_book = open_book
         self._tidy = tidy
+        self._alone = alone
         self._observe: Callable[[], None] = _nothing
         self._observing: Callable[[], bool] = _never
         self._thread: threading.Thread | None = None
@@ -63,7 +71,7 @@ class Keeper:
 
     def renewed(self) -> Keeper:
         """Give one for a forked child, which has none of the parent's threads."""
-        keeper = Keeper(self._directory, self._open_book, self._tidy)
+        keeper = Keeper(self._directory, self._open_book, self._tidy, self._alone)
         keeper.watch(self._observe, self._observing)
         return keeper
 
@@ -105,7 +113,7 @@ class Keeper:
         if book is None:
             return
         observing = self._observing()
-        if observing:
+        if observing and not self._alone():
             self._observe()
         book.observing = observing
         book.refreshed += 1

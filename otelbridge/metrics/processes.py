@@ -187,7 +187,7 @@ class Processes:
             self.membership = group_of(service, base)
             self._directory = group_directory(base, self.membership.name)
             self._shelf = Shelf(self._directory.path)
-            self._keeper = Keeper(self._directory.path, self._open, self._tidy)
+            self._keeper = Keeper(self._directory.path, self._open, self._tidy, self._alone)
             self.started = self._directory.started_ns
             if remark:
                 warn_once(("processes", "directory"), "%s", remark)
@@ -203,6 +203,9 @@ class Processes:
                 self._book = Book.open(self._directory.path)
                 self.attend()
             return self._book
+
+    def _alone(self) -> bool:
+        return self._shelf is None or self._shelf.empty(self._book)
 
     def _degrade(self, error: Exception) -> None:
         self.degraded = str(error)

@@ -176,6 +176,7 @@ def serve(
     environment: Mapping[str, str] | None = None,
     directory: Path = ROOT,
     ready: Callable[[Server], object] = Server.answers,
+    ending: int = signal.SIGTERM,
 ) -> Iterator[Server]:
     """Run a server for as long as the block lasts.
 
@@ -187,7 +188,8 @@ def serve(
         workers: How many workers.
         environment: Added to the environment, which holds nothing of otelbridge, OpenTelemetry or the servers.
         directory: The working directory.
-        ready: Says when the server may be used; by default as soon as it answers.
+        ready: Says when the server may be used; by default as soon as all workers are there and it answers.
+        ending: What ends it, see `Server.stop`.
     """
     port = free_port()
     command = COMMANDS[kind](app, port, workers)
@@ -195,6 +197,7 @@ def serve(
         server.wanted = workers if workers > 1 and ready is Server.answers else 0
         eventually(lambda: ready(server), lambda: f"{kind} is ready:\n{server.log()}")
         yield server
+        server.stop(ending)
 
 
 @contextmanager

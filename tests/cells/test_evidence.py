@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -18,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otelbridge.cells.evidence import GROUP_VARIABLE, Membership, group_of, on_uwsgi_fork
+from otelbridge.diagnostics import forget_warnings
 from tests.cells.servers import ROOT, Server, clean_environment, eventually, running, serve
 from tests.components import missing
 
@@ -56,7 +58,10 @@ class Reports:
 
     def serve(self, kind: str, app: str, *options: str, **keywords: Any) -> AbstractContextManager[Server]:
         environment = {**self.environment, **keywords.pop("environment", {})}
-        return serve(kind, app, *options, log_file=self.directory / "log", environment=environment, **keywords)
+        log_file = self.directory / "log"
+        # What an orderly end takes is of no interest here.
+        ending = keywords.pop("ending", signal.SIGKILL)
+        return serve(kind, app, *options, log_file=log_file, environment=environment, ending=ending, **keywords)
 
     def run(self, module: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
         subprocess.run(
@@ -271,7 +276,6 @@ class TestUwsgi:
                 "all": {server.master, *server.workers()},
             }[reporting]
             assert len(reports.names()) == 1
-            server.stop(signal.SIGKILL)
 
     @pytest.mark.parametrize(
         ("option", "hooks", "decorators"),
@@ -293,7 +297,6 @@ class TestUwsgi:
     def test_the_callback_stays_silent_in_a_process_that_did_not_fork(self, reports: Reports) -> None:
         with reports.serve("uwsgi", WSGI, ready=lambda server: asked(server, reports)) as server:
             answers = [json.loads(server.ask()[1]) for _ in range(20)]
-            server.stop(signal.SIGKILL)
         first = [answer["forks"] for answer in answers if answer["pid"] == server.master]
         assert all(forks == [["earlier", server.master]] for forks in first)
         others = [answer for answer in answers if answer["pid"] != server.master]
@@ -307,6 +310,22 @@ def asked(server: Server, reports: Reports) -> bool:
 
 def test_outside_uwsgi_there_is_nothing_to_hook() -> None:
     assert on_uwsgi_fork(lambda: None) is False
+
+
+def test_an_applications_own_module_of_that_name_is_left_alone() -> None:
+    own = ModuleType("uwsgi")
+    with patch.dict(sys.modules, {"uwsgi": own}), patch.dict(os.environ, {GROUP_VARIABLE: ""}):
+        assert on_uwsgi_fork(lambda: None) is False
+        assert group_of("shop").why == "alone"
+    assert not hasattr(own, "post_fork_hook")
+
+
+def test_evidence_that_cannot_be_read_is_reported_and_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    forget_warnings()
+    broken = ModuleType("billiard.process")
+    with patch.dict(sys.modules, {"billiard.process": broken}), patch.dict(os.environ, {GROUP_VARIABLE: ""}):
+        assert group_of("shop").why == "alone"
+    assert "current_process" in caplog.text
 
 
 class TestFamilies:

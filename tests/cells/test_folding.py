@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from otelbridge.cells.base import decode
@@ -23,8 +23,6 @@ from tests.cells.books import COUNTER, GAUGE, HISTOGRAM, UPDOWN, add, count, mar
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from otelbridge.cells.shelf import Totals
 
 group = pytest.fixture(memory_directory)
 
@@ -266,127 +264,3 @@ def test_the_steps_of_the_protocol(group: Path) -> None:
     fold(group, Shelf(group), steps.append)
     assert steps == ["read", "write", "rename", "remove", "remove"]
     assert not (group / DRAFT).exists()
-
-
-RULES = [COUNTER, UPDOWN, GAUGE, HISTOGRAM, Shape(Rule.MAX, marks=2), Shape(Rule.SUM, counts=2, lows=1)]
-NAMES = [b"requests", b"active", b"size", b"duration", b"peak", b"mixed"]
-
-actions = st.lists(
-    st.one_of(
-        st.tuples(st.just("store"), st.integers(0, 3), st.integers(0, 5), st.integers(0, 2), st.integers(-50, 50)),
-        st.tuples(st.sampled_from(["retire", "revive"]), st.integers(0, 3), st.integers(0, 5), st.integers(0, 2)),
-        st.tuples(st.just("close"), st.integers(0, 3)),
-        st.tuples(st.just("read")),
-        st.tuples(st.just("fold")),
-    ),
-    max_size=40,
-)
-
-
-class Model:
-    """What a group must show, kept in plain dictionaries."""
-
-    def __init__(self) -> None:
-        self.books: list[dict[str, Any]] = []
-
-    def open(self) -> int:
-        self.books.append({"live": True, "series": {}})
-        return len(self.books) - 1
-
-    def shown(self) -> dict[tuple[bytes, bytes], tuple[list[int], list[float], list[float], list[float]]]:
-        result = {}
-        for key in {key for book in self.books for key in book["series"]}:
-            shape = RULES[NAMES.index(key[0])]
-            rows = [
-                book["series"][key]
-                for book in self.books
-                if key in book["series"]
-                and (book["live"] or shape.outlives)
-                and (shape.adds or not book["series"][key]["retired"])
-            ]
-            if any(not row["retired"] for row in rows):
-                result[key] = self._merged(shape, rows)
-        return result
-
-    def _merged(
-        self, shape: Shape, rows: list[dict[str, Any]]
-    ) -> tuple[list[int], list[float], list[float], list[float]]:
-        values = [row["value"] for row in rows]
-        stamped = [(row["value"], row["stamp"]) for row in rows if row["stamp"]]
-        marks: list[float] = []
-        if shape.marks:
-            pick = max(stamped, key=lambda pair: pair[1] if shape.rule is Rule.LAST else pair, default=(0, 0))
-            marks = [pick[0]]
-        return (
-            [sum(values)] * shape.counts,
-            [math.fsum(value / 10 for value in values if value)] * shape.totals,
-            [min((value for value in values if value), default=math.inf)] * shape.lows,
-            marks,
-        )
-
-
-def seen(totals: Totals) -> dict[tuple[bytes, bytes], tuple[list[int], list[float], list[float], list[float]]]:
-    return {key: (shown.counts, shown.totals, shown.lows, shown.marks[:1]) for key, shown in visible(totals).items()}
-
-
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(actions)
-def test_any_history_reads_as_the_model_says(group: Path, history: list[tuple[Any, ...]]) -> None:
-    for path in group.iterdir():
-        path.unlink()
-    model, reader = Model(), Shelf(group)
-    stamp = 0.0
-    with ExitStack() as stack:
-
-        def opened() -> Book:
-            model.open()
-            return stack.enter_context(closing(Book.open(group)))
-
-        books = [opened() for _ in range(4)]
-        slots = list(range(4))
-        for action, *operands in history:
-            if action == "store":
-                slot, name, attributes, value = operands
-                stamp += 1.0
-                key = (NAMES[name], b"%d" % attributes)
-                cell = books[slot].place(key[0], RULES[name], key[1])
-                row = model.books[slots[slot]]["series"].setdefault(key, {"retired": False})
-                row.update(value=value, stamp=stamp)
-                cell.counts[cell.counts_at : cell.counts_at + RULES[name].counts] = (
-                    memoryview(
-                        b"".join(value.to_bytes(8, "little", signed=True) for _ in range(RULES[name].counts))
-                    ).cast("q")
-                    if RULES[name].counts
-                    else cell.counts[:0]
-                )
-                if RULES[name].totals:
-                    cell.totals[cell.totals_at] = value / 10
-                for at in range(RULES[name].lows):
-                    cell.lows[cell.lows_at + at] = value or math.inf
-                if RULES[name].marks:
-                    mark(cell, value, stamp)
-            elif action in ("retire", "revive"):
-                slot, name, attributes = operands
-                key = (NAMES[name], b"%d" % attributes)
-                row = model.books[slots[slot]]["series"].get(key)
-                if row is not None:
-                    cell = books[slot].place(key[0], RULES[name], key[1])
-                    getattr(books[slot], action)(cell)
-                    row["retired"] = action == "retire"
-            elif action == "close":
-                (slot,) = operands
-                books[slot].close()
-                model.books[slots[slot]]["live"] = False
-                slots[slot] = len(model.books)
-                books[slot] = opened()
-            elif action == "fold":
-                fold(group, reader)
-            else:
-                assert seen(reader.read(None)) == model.shown()
-        expected = model.shown()
-        assert seen(reader.read(None)) == expected
-        fold(group, reader)
-        for _ in range(2):
-            assert seen(reader.read(None)) == expected
-            assert seen(Shelf(group).read(None)) == expected
-            assert fold(group, reader) == 0

@@ -79,13 +79,21 @@ def test_nothing_stored_is_told_from_a_sum_of_zero(group: Path, books: list[Book
     zero = [book.place(b"zero", COUNTER, b"") for book in books]
     gone = [book.place(b"cancelled", COUNTER, b"") for book in books]
     zero[1].totals[zero[1].totals_at] = 0.0
-    gone[0].totals[gone[0].totals_at] = 2.5
-    gone[1].totals[gone[1].totals_at] = -2.5
+    for cell, part in zip(gone, (0.3, -0.1, -0.2), strict=True):
+        cell.totals[cell.totals_at] = part
     shown = series(Shelf(group).read(None))
     assert len(nothing) == 3
     assert str(shown[b"nothing", b""].totals[0]) == "-0.0"
     assert str(shown[b"zero", b""].totals[0]) == "0.0"
-    assert str(shown[b"cancelled", b""].totals[0]) == "0.0"
+    assert shown[b"cancelled", b""].totals == [math.fsum((0.3, -0.1, -0.2))]
+
+
+@pytest.mark.parametrize("parts", [[2.5, -2.5, -0.0], [1.0, 1e100, -1e100], [1e100, 1.0, -1e100]])
+def test_parts_that_cancel_leave_what_is_left(group: Path, books: list[Book], parts: list[float]) -> None:
+    for book, part in zip(books, parts, strict=True):
+        cell = book.place(b"cancelled", COUNTER, b"")
+        cell.totals[cell.totals_at] = part
+    assert str(series(Shelf(group).read(None))[b"cancelled", b""].totals[0]) == str(math.fsum(parts))
 
 
 def test_int_sums_are_exact_beyond_64_bits(group: Path, books: list[Book]) -> None:

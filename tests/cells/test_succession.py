@@ -9,7 +9,6 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,8 @@ from otelbridge.diagnostics import forget_warnings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
 HOURS = 3600 * 2
 
