@@ -60,11 +60,7 @@ check: $(STAMP) ## format, lint, types, import rules, generated files
 bench: $(STAMP) ## measure ours and its peers side by side, about five minutes
 	@$(BIN)/python -m benchmarks run $(BENCH)
 
-bench-soak: $(STAMP) $(VENV)/.uwsgi ## run the load, kill and fault tests at full length, about an hour
-	@echo "== load, kills and faults at full length"
-	@OTELBRIDGE_SOAK=1 $(BIN)/python -m pytest tests/workers tests/cells tests/soak tests/metrics $(PYTEST)
-
-check: $(STAMP) ## fail when a measured figure misses its bound
+bench-check: $(STAMP) ## fail when a measured figure misses its bound
 	@$(BIN)/python -m benchmarks check
 
 format: $(STAMP) ## format and fix what can be fixed

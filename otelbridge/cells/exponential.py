@@ -24,8 +24,8 @@ scale, the first measurement of a side) is prepared in the area that is not vali
 version. So after each single store the row holds a histogram that was true at some time.
 
 A reader looks at the version before and after it copies the row, and copies again when it changed: an area is written
-anew only on the way to the version after the next. Since there are 31 scales and a version is used up for each at most,
-that is rare. Slots that were never written, all zero, are an empty histogram.
+anew only on the way to the version after the next. That is rare, since there are 31 scales and a series has each once
+at most. Slots that were never written, all zero, are an empty histogram.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def excess(first: int, last: int, max_size: int) -> int:
     Args:
         first: The lowest index.
         last: The highest.
-        max_size: How many buckets there may be, at least 2.
+        max_size: How many buckets there may be, at least 2: one never holds both sides of the index 0.
     """
     change = 0
     while (last >> change) - (first >> change) >= max_size:
@@ -143,7 +143,12 @@ def coarser(buckets: Buckets, change: int) -> Buckets:
 
 
 def wider(buckets: Buckets, index: int) -> Buckets:
-    """Give the same counts, with empty buckets added up to an index."""
+    """Give the same counts, with empty buckets added up to an index.
+
+    Args:
+        buckets: The counts.
+        index: An index that the range shall have.
+    """
     offset, counts = buckets
     if not counts:
         return Buckets(index, (0,))
@@ -153,7 +158,11 @@ def wider(buckets: Buckets, index: int) -> Buckets:
 
 
 def trimmed(buckets: Buckets) -> Buckets:
-    """Give the same counts without empty buckets at the ends."""
+    """Give the same counts without empty buckets at the ends.
+
+    Args:
+        buckets: The counts.
+    """
     offset, counts = buckets
     first, last = 0, len(counts)
     while first < last and not counts[first]:

@@ -4,7 +4,8 @@ Recording takes no lock, for the reason `otelbridge.metrics.series` gives. It se
 
 A measurement inside the range of buckets is added by a run of statements without a call, a backward jump or a new
 container (which may begin a garbage collection), so nothing can come between them. (CPython 3.10 may switch at every
-jump it takes, so a condition between two stores that belong together must be one that falls through where it holds.)
+jump it takes, so a condition between two stores that belong together must be one that falls through where it holds.
+There alone, `take` may give a measurement's count one call earlier than its extreme.)
 
 A measurement outside needs other buckets, which take calls to make, and meanwhile anything may be recorded: by another
 thread, or by a signal handler or finalizer in the middle. So the new buckets are made aside while the old ones stay in

@@ -174,7 +174,12 @@ class Side:
         """Position of the range, likewise."""
 
     def widened(self, start: int, stop: int) -> Side:
-        """Give the same counts under another range."""
+        """Give the same counts under another range.
+
+        Args:
+            start: First index of the range.
+            stop: The one after its last.
+        """
         side = Side(self.shift, start, stop, self.counts)
         side.counts_at, side.range_at = self.counts_at, self.range_at
         return side
@@ -204,7 +209,11 @@ def sides_of(buckets: Distribution, max_size: int, area: int) -> Sides:
 
 
 def buckets_of(sides: Sides) -> Distribution:
-    """Give what was counted; the inverse of `sides_of`."""
+    """Give what was counted; the inverse of `sides_of`.
+
+    Args:
+        sides: What a series counts in.
+    """
     positive, negative, zero = sides
     return Distribution(
         MAX_SCALE - positive.shift,

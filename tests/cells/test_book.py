@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import signal
 import stat
@@ -246,28 +247,32 @@ def test_threads_place_each_series_once(group: Path) -> None:
 
 def test_a_signal_handler_may_place_while_its_thread_does(group: Path) -> None:
     with closing(Book.open(group)) as book:
-        handled = 0
+        handlers = itertools.count()  # a handler may be interrupted by the next one
+        finished: list[int] = []
 
         def handle(_number: int, _frame: object) -> None:
-            nonlocal handled
+            number = next(handlers)
             for turn in range(3):
-                add(book.place(b"requests", COUNTER, b"h%d" % (3 * handled + turn)), 1)
+                add(book.place(b"handled", COUNTER, b"%d %d" % (number, turn)), 1)
                 add(book.place(b"requests", COUNTER, b"%d" % (done + turn)), 1)
-            handled += 1
+            finished.append(number)
 
         done = 0
         before = signal.signal(signal.SIGALRM, handle)
         signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
         try:
-            while done < 4000 or handled < 200:
+            while done < 4000 or len(finished) < 200:
                 add(book.place(b"requests", COUNTER, b"%d" % done), 1)
                 done += 1
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
         shown = visible(Shelf(group).read(None))
-        assert {shown[b"requests", b"h%d" % number].counts[0] for number in range(3 * handled)} == {1}
-        assert sum(seen.counts[0] for seen in shown.values()) == done + 6 * handled
+        assert sorted(finished) == list(range(len(finished)))
+        assert {key: seen.counts for key, seen in shown.items() if key[0] == b"handled"} == {
+            (b"handled", b"%d %d" % (number, turn)): [1] for number in finished for turn in range(3)
+        }
+        assert sum(seen.counts[0] for seen in shown.values()) == done + 6 * len(finished)
         assert {seen.contributors for seen in shown.values()} == {1}
 
 

