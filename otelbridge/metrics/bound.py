@@ -130,20 +130,22 @@ def _histogram(bound: _Bound) -> BoundWrite:
             bounds = series.bounds
         at = bisect_left(bounds, amount)
         # Atomic from here
-        series.counts[at] = count = series.counts[at] + 1
+        series.counts[at] += 1
         series.sum += amount
-        extreme = False
-        if amount < series.min:
-            series.min = amount
-            extreme = True
-        if amount > series.max:
-            series.max = amount
-            extreme = True
-        cells = series.ints
-        if cells is not None:
-            cells[series.ints_at + at] = count
-            series.floats[series.floats_at] = series.sum
-            if extreme:
+        if series.min <= amount and amount <= series.max:
+            cells = series.ints
+            if cells is not None:
+                cells[series.ints_at + at] = series.counts[at]
+                series.floats[series.floats_at] = series.sum
+        else:
+            if amount < series.min:
+                series.min = amount
+            if amount > series.max:
+                series.max = amount
+            cells = series.ints
+            if cells is not None:
+                cells[series.ints_at + at] = series.counts[at]
+                series.floats[series.floats_at] = series.sum
                 series.lows[series.lows_at] = series.min
                 series.lows[series.lows_at + 1] = -series.max
         # to here.

@@ -1,7 +1,8 @@
 """A series: the values of one attribute set, shared by every reader.
 
 Recording takes no lock. CPython with a global interpreter lock switches threads, and runs signal handlers
-and finalizers, only at function entries, after calls and at backward jumps. The statements that write
+and finalizers, only at function entries, after calls and at backward jumps (3.10: at any jump that is taken,
+which the common path has none of). The statements that write
 (those between the two comments in `otelbridge.metrics.writers`) contain none of these between their load and
 their last store, so each run of them is atomic, and a reader's one display expression sees a consistent
 histogram. `LOCK_FREE` is False where the interpreter promises no such thing; a lock takes over there.
@@ -36,17 +37,20 @@ _MINUS_INF = -inf
 LOCK_FREE = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
 """Whether recording needs no lock on this interpreter."""
 
-# Where it does, series share some, since a lock a series would double its size. Reentrant for signal handlers.
-_locks: list[threading.RLock] = []
+# Where it does, all series share one. A finalizer may record to any series while another is recorded to, so two
+# threads that held two locks could wait for each other. Reentrant, for signal handlers and such finalizers.
+_lock = threading.RLock()
 
 
-def _renew_locks() -> None:
-    _locks[:] = [threading.RLock() for _ in range(64)]
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()
 
 
-_renew_locks()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+    os.register_at_fork(after_in_child=_renew_lock)
+
+_SINK = memoryview(bytearray(32)).cast("d")
 
 
 class Unplaced:
@@ -98,7 +102,7 @@ class Series:
         if LOCK_FREE:
             self._put(amount)
             return
-        with self._lock():
+        with _lock:
             self._put(amount)
 
     def observe(self, value: int | float | None) -> None:
@@ -111,9 +115,6 @@ class Series:
 
     def _put(self, amount: int | float) -> None:
         raise NotImplementedError
-
-    def _lock(self) -> threading.RLock:
-        return _locks[id(self) // 64 % len(_locks)]
 
     def clear(self, start: int) -> None:
         """Begin anew, as a forked child does.
@@ -281,6 +282,9 @@ class LastSeries(Series):
 
     def publish(self) -> None:
         """Store the last value and when that was, by the clock that all processes share."""
+        if self.silent:
+            self.marks[self.marks_at] = 0.0
+            return
         if self.last is None:
             self.marks[self.marks_at + 1] = 0.0
             return
@@ -354,7 +358,9 @@ class HistogramSeries(Series):
     def attach(self, cell: Cell | None) -> None:
         """See `Series.attach`."""
         if cell is None:
-            self.ints = self.floats = self.lows = None
+            # A measurement under way still stores its sum and extremes somewhere.
+            self.ints, self.floats, self.lows = None, _SINK, _SINK
+            self.floats_at = self.lows_at = 0
             return
         self.ints_at, self.floats_at, self.lows_at = cell.counts_at, cell.totals_at, cell.lows_at
         self.ints, self.floats, self.lows = cell.counts, cell.totals, cell.lows
@@ -368,20 +374,22 @@ class HistogramSeries(Series):
     def _put(self, amount: int | float) -> None:
         at = bisect_left(self.bounds, amount)
         # Atomic from here
-        self.counts[at] = count = self.counts[at] + 1
+        self.counts[at] += 1
         self.sum += amount
-        extreme = False
-        if amount < self.min:
-            self.min = amount
-            extreme = True
-        if amount > self.max:
-            self.max = amount
-            extreme = True
-        cells = self.ints
-        if cells is not None:
-            cells[self.ints_at + at] = count
-            self.floats[self.floats_at] = self.sum
-            if extreme:
+        if self.min <= amount and amount <= self.max:
+            cells = self.ints
+            if cells is not None:
+                cells[self.ints_at + at] = self.counts[at]
+                self.floats[self.floats_at] = self.sum
+        else:
+            if amount < self.min:
+                self.min = amount
+            if amount > self.max:
+                self.max = amount
+            cells = self.ints
+            if cells is not None:
+                cells[self.ints_at + at] = self.counts[at]
+                self.floats[self.floats_at] = self.sum
                 self.lows[self.lows_at] = self.min
                 self.lows[self.lows_at + 1] = -self.max
         # to here.
@@ -396,7 +404,7 @@ class HistogramSeries(Series):
             and the wrong way round where nothing was recorded.
         """
         if not LOCK_FREE:
-            with self._lock():
+            with _lock:
                 return self._take()
         return self._take()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,3 +72,19 @@ def test_a_forked_child_begins_at_zero() -> None:
     series.whole = 7
     stream.after_fork()
     assert (stream.find({"k": "v"}), series.value) == (series, 0)
+
+
+@pytest.mark.parametrize(
+    "kind", [Kind("sum"), Kind("last"), Kind("histogram", (1.0,)), Kind("exponential", max_size=160)]
+)
+def test_a_series_without_a_cell_to_be_had_records_on_by_itself(kind) -> None:
+    series = kind.new_series()({"k": "v"}, 0)
+    series.await_cell(lambda one: one.attach(None))
+    for amount in (0.5, 2, 0.25):
+        series.record(amount)
+    assert not series.silent
+    assert series.last == (0.25,) if kind.name == "last" else total_of(series) == 2.75
+
+
+def total_of(series) -> float:
+    return series.value if hasattr(series, "value") else series.sum
