@@ -1,0 +1,549 @@
+"""From collected metrics to families: clashes, collisions, scopes and resources, and what is remembered."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import weakref
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from prometheus_client import REGISTRY, generate_latest
+
+from otelbridge.diagnostics import forget_warnings
+from otelbridge.metrics import MeterProvider
+from otelbridge.prometheus.families import FamilyBook, FamilyOptions
+from otelbridge.prometheus.labels import LabelCache, Labeller
+from otelbridge.prometheus.model import Kind
+from otelbridge.prometheus.text import plain_text
+from otelbridge.prometheus.translation import Escaping, Strategy, Translation
+from tests.prometheus.collected import (
+    NOW,
+    anything,
+    collected,
+    counter,
+    exponential,
+    gauge,
+    histogram,
+    histograms,
+    number,
+    scoped,
+    text_samples,
+    up_down,
+)
+from tests.prometheus.upstream import Both
+
+
+@pytest.fixture(autouse=True)
+def _told_anew():
+    forget_warnings()
+
+
+@pytest.fixture
+def both():
+    both = Both(scope_labels=True)
+    yield both
+    both.provider.shutdown()
+
+
+def build(*metrics, book: FamilyBook | None = None, **more):
+    return {family.name: family for family in (book or FamilyBook()).families(collected(*metrics, **more))}
+
+
+def page(data, **options) -> bytes:
+    return plain_text(FamilyBook(Translation(), FamilyOptions(target_info=False, **options)).families(data))
+
+
+def told(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "otelbridge"]
+
+
+# The defects of upstream's reader, each shown there first.
+
+
+def test_values_stand_under_the_labels_they_were_recorded_with(both) -> None:
+    both.provider.get_meter("web").create_counter("errors").add(1, {"method": "POST"})
+    both.provider.get_meter("jobs").create_counter("errors").add(2, {"error.type": "Timeout"})
+    right = {
+        ("errors_total", (("method", "POST"), ("otel_scope_name", "web"))): 1,
+        ("errors_total", (("error_type", "Timeout"), ("otel_scope_name", "jobs"))): 2,
+    }
+    assert text_samples(both.upstream()) != right
+    assert '"Timeout"' in next(line for line in both.upstream().decode().splitlines() if line.endswith(" 2.0"))
+    assert 'error_type="Timeout"' not in both.upstream().decode()
+    assert text_samples(page(both.data(), scope_labels=True)) == right
+
+
+def test_a_family_is_described_once(both, caplog) -> None:
+    both.provider.get_meter("a").create_counter("errors", description="One.").add(1)
+    both.provider.get_meter("b").create_counter("errors", description="Two.").add(1)
+    assert both.upstream().count(b"# TYPE errors_total counter") == 2
+    text = page(both.data(), scope_labels=True)
+    assert text.count(b"# HELP errors_total One.") == text.count(b"# TYPE errors_total counter") == 1
+    assert b"Two." not in text
+    assert len(text_samples(text)) == 2
+    (message,) = told(caplog)
+    assert "errors_total is described in two ways; the description 'One.' is shown, 'Two.' is not" in message
+
+
+def test_flushing_does_not_repeat_samples(both) -> None:
+    both.provider.get_meter("a").create_counter("orders").add(3)
+    both.provider.force_flush()
+    both.provider.force_flush()
+    assert both.upstream().count(b"\norders_total{") > 1
+    book = FamilyBook()
+    pages = {plain_text(book.families(both.data())) for _ in range(3)}
+    assert len(pages) == 1
+    assert pages.pop().count(b"\norders_total ") == 1
+
+
+def test_a_second_provider_does_not_double_the_first() -> None:
+    readers = [PrometheusMetricReader(True), PrometheusMetricReader(True)]
+    memories = [InMemoryMetricReader(), InMemoryMetricReader()]
+    providers = [
+        SdkMeterProvider([reader, memory], shutdown_on_exit=False)
+        for reader, memory in zip(readers, memories, strict=True)
+    ]
+    for provider in providers:
+        provider.get_meter("a").create_counter("second_start_orders").add(3)
+    try:
+        assert generate_latest(REGISTRY).count(b"\nsecond_start_orders_total{") == 2
+        for memory in memories:
+            assert page(memory.get_metrics_data()).count(b"\nsecond_start_orders_total ") == 1
+    finally:
+        for provider in providers:
+            provider.shutdown()
+
+
+def test_keys_that_become_one_label_are_joined(both) -> None:
+    both.provider.get_meter("a").create_counter("c").add(1, {"k_a": "second", "k.a": "first", "k-a": "zeroth"})
+    assert "first" not in both.upstream().decode() or "second" not in both.upstream().decode()
+    assert text_samples(page(both.data())) == {("c_total", (("k_a", "zeroth;first;second"),)): 1}
+
+
+def _run(script: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def test_a_forked_child_does_not_show_what_its_parent_counted() -> None:
+    script = """
+import os, sys
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider as Sdk
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from prometheus_client import CollectorRegistry, generate_latest
+from otelbridge.metrics import MeterProvider
+from otelbridge.prometheus.families import FamilyBook
+from otelbridge.prometheus.text import plain_text
+
+registry, memory, book = CollectorRegistry(), InMemoryMetricReader(), FamilyBook()
+providers = [
+    Sdk([PrometheusMetricReader(registry=registry)], shutdown_on_exit=False),
+    MeterProvider([memory], shutdown_on_exit=False),
+]
+counters = [provider.get_meter("a").create_counter("c") for provider in providers]
+def ours():
+    return plain_text(book.families(memory.get_metrics_data()))
+def value(page):
+    return next(line.split()[-1] for line in page.decode().splitlines() if line.startswith("c_total"))
+for counter in counters:
+    counter.add(5)
+ours()
+read, write = os.pipe()
+if os.fork() == 0:
+    for counter in counters:
+        counter.add(1)
+    os.write(write, f"{value(generate_latest(registry))} {value(ours())}".encode())
+    os._exit(0)
+os.wait()
+print(os.read(read, 99).decode())
+"""
+    assert _run(script) == "6.0 1"
+
+
+@pytest.mark.parametrize(
+    ("instrument", "labels"),
+    [
+        ("opentelemetry.instrumentation.fastapi.FastAPIInstrumentor.instrument_app", "True False"),
+        ("otelbridge.instrumentation.http.instrument_http", "False True"),
+    ],
+)
+def test_a_client_cannot_make_labels_by_its_host_header(instrument: str, labels: str) -> None:
+    script = f"""
+import asyncio, httpx
+from pydoc import locate
+from fastapi import FastAPI
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from otelbridge.prometheus.families import FamilyBook
+from otelbridge.prometheus.text import plain_text
+
+app, memory = FastAPI(), InMemoryMetricReader()
+app.get("/")(lambda: "hello")
+locate("{instrument}")(app, meter_provider=MeterProvider([memory]))
+async def main():
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://evil.example") as client:
+        await client.get("/")
+asyncio.run(main())
+page = plain_text(FamilyBook().families(memory.get_metrics_data()))
+print(b'http_server_name="evil.example"' in page, b'http_route="/"' in page)
+"""
+    assert _run(script) == labels
+
+
+def test_attribute_sets_are_limited() -> None:
+    upstream, ours = Both(), InMemoryMetricReader()
+    provider = MeterProvider([ours], shutdown_on_exit=False)
+    for where in (upstream.provider, provider):
+        counter = where.get_meter("a").create_counter("c")
+        for at in range(2500):
+            counter.add(1, {"at": at})
+    assert len(text_samples(upstream.upstream())) == 2500
+    found = text_samples(page(ours.get_metrics_data()))
+    assert len(found) == 2001
+    assert found["c_total", (("otel_metric_overflow", "true"),)] == 500
+    assert sum(found.values()) == 2500
+    upstream.provider.shutdown()
+    provider.shutdown()
+
+
+def test_everything_else_is_what_upstream_shows(both) -> None:
+    meter = both.provider.get_meter("shop", "1.0", "https://example.test/schema", {"team": "x"})
+    meter.create_counter("http.requests", "{request}", "Requests.").add(3, {"http.route": "/a", "ok": True})
+    meter.create_counter("http.requests", "{request}", "Requests.").add(2.5, {"http.route": 'b"\\\n'})
+    meter.create_up_down_counter("queue.size", "By", "Bytes\nwaiting.").add(-4)
+    meter.create_gauge("load", "%").set(0.5, {"cpu": 1})
+    meter.create_observable_gauge("age", [lambda _: []])
+    latency = meter.create_histogram("latency", "s", explicit_bucket_boundaries_advisory=[0.1, 1.0, 2.5])
+    for amount in (0.05, 0.1, 0.7, 9):
+        latency.record(amount, {"http.route": "/a"})
+    ours = page(both.data(), scope_labels=True)
+    assert text_samples(ours) == text_samples(both.upstream())
+
+
+# Families of one name.
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept", "value"),
+    [
+        (counter("x", number(1)), gauge("x_total", number(2)), Kind.COUNTER, 1),
+        (gauge("x_total", number(2)), counter("x", number(1)), Kind.GAUGE, 2),
+        (gauge("x_total", number(2)), up_down("x_total", number(1), unit=""), Kind.GAUGE, 1),
+    ],
+)
+def test_of_two_types_the_older_is_kept(first, second, kept, value, caplog) -> None:
+    (family,) = build(first, second).values()
+    assert family.kind is kept
+    assert [point.value for point in family.points] == [value]
+    assert len(told(caplog)) == 1
+
+
+def test_a_clash_of_samples_costs_the_younger_and_only_it(caplog) -> None:
+    book = FamilyBook()
+    metrics = (
+        histograms("q", histogram([1, 2], (1.0,))),
+        up_down("q_count", number(5)),
+        gauge("q", number(1)),
+        gauge("fine", number(7)),
+    )
+    for _ in range(3):
+        assert list(build(*metrics, book=book)) == ["q", "fine"]
+    messages = told(caplog)
+    assert len(messages) == 2
+    assert "The instrument q_count is left out of the metrics page: as the gauge q_count it would clash" in messages[0]
+
+
+def test_whoever_was_left_out_comes_in_when_the_other_is_gone() -> None:
+    book = FamilyBook()
+    old, young = counter("x", number(1)), gauge("x_total", number(2))
+    assert [family.kind for family in build(old, young, book=book).values()] == [Kind.COUNTER]
+    assert build(young, book=book) == {}
+    assert [family.kind for family in build(young, book=book).values()] == [Kind.GAUGE]
+    assert [family.kind for family in build(old, young, book=book).values()] == [Kind.GAUGE]
+
+
+def test_the_age_of_families_does_not_depend_on_the_order_of_a_scrape() -> None:
+    book = FamilyBook()
+    old, young = counter("x", number(1)), gauge("x_total", number(2))
+    build(old, book=book)
+    assert [family.kind for family in build(young, old, book=book).values()] == [Kind.COUNTER]
+
+
+def test_families_of_one_name_and_type_share_it_whatever_their_unit(caplog) -> None:
+    metrics = counter("x", number(1, {"a": 1}), unit="s"), counter("x", number(2, {"a": 2}), unit="ms")
+    family = build(*metrics, book=FamilyBook(Translation(Strategy.UTF8, Escaping.ALLOW_UTF8)))["x"]
+    assert [point.value for point in family.points] == [1, 2]
+    assert family.unit == ""  # the name does not end in it
+    assert told(caplog) == []
+
+
+def test_a_metric_without_points_is_not_shown() -> None:
+    assert build(counter("x"), gauge("y"), histograms("z")) == {}
+
+
+# Series of one set of labels.
+
+
+@pytest.mark.parametrize(
+    ("attributes", "labels"),
+    [
+        (({"v": 1}, {"v": True}, {"v": "1"}), {(("v", "1"),): 5, (("v", "true"),): 2}),
+        (({"a.b": "x"}, {"a_b": "x"}, {}), {(("a_b", "x"),): 3, (): 4}),
+        (({"a": ""}, {}, {"b": None}), {(): 7}),
+    ],
+)
+def test_counters_with_the_same_labels_are_added(attributes, labels, caplog) -> None:
+    points = [number(2**at, each) for at, each in enumerate(attributes)]
+    family = build(counter("c", *points))["c_total"]
+    found = {labels.pairs: point.value for labels, point in zip(family.labels, family.points, strict=True)}
+    assert found == labels
+    (message,) = told(caplog)
+    assert "they are shown as one, added up" in message
+
+
+def test_one_attribute_set_given_twice_is_one_series() -> None:
+    book, same = FamilyBook(), {"a": "b"}
+    build(counter("c", number(1, same), number(2, {"a": "c"})), book=book)
+    assert [
+        point.value for point in build(counter("c", number(1, same), number(2, same)), book=book)["c_total"].points
+    ] == [3]
+
+
+def test_series_of_two_scopes_are_added_without_scope_labels() -> None:
+    scopes = [scoped(InstrumentationScope(name), counter("c", number(2, {"k": "v"}))) for name in "ab"]
+    assert text_samples(page(collected(*scopes))) == {("c_total", (("k", "v"),)): 4}
+    assert len(text_samples(page(collected(*scopes), scope_labels=True))) == 2
+
+
+def test_of_gauges_with_the_same_labels_the_latest_is_shown(caplog) -> None:
+    points = [number(1, {"a.b": 1}, time=NOW), number(2, {"a_b": 1}, time=NOW + 5), number(3, {"a-b": 1}, time=NOW - 5)]
+    assert [point.value for point in build(gauge("g", *points))["g"].points] == [2]
+    assert "the latest is shown" in told(caplog)[0]
+
+
+def test_histograms_with_the_same_labels_are_added_bucket_by_bucket() -> None:
+    (point,) = build(
+        histograms("h", histogram([1, 2], (1.0,), 4.5, {"a.b": 1}), histogram([10, 20], (1.0,), 45.0, {"a_b": 1}))
+    )["h"].points
+    assert (point.bucket_counts, point.sum, point.count) == ([11, 22], 49.5, 33)
+
+
+def test_exponential_histograms_with_the_same_labels_are_added_at_the_coarser_scale() -> None:
+    one = exponential(3, {8: 2, 9: 1}, {0: 1}, zero=1, total=1.0, attributes={"a.b": 1})
+    two = exponential(2, {4: 5}, zero=2, total=2.0, attributes={"a_b": 1})
+    three = exponential(0, {1: 1}, total=4.0, attributes={"a-b": 1})
+    (point,) = build(histograms("h", one, two, three))["h"].points
+    assert (point.scale, point.positive, point.negative) == (0, {1: 9}, {0: 1})
+    assert (point.zero_count, point.sum, point.count) == (3, 7.0, 13)
+
+
+@pytest.mark.parametrize(
+    "younger", [histogram([10, 20], (2.0,), 45.0, {"a_b": 1}), exponential(0, {0: 5}, attributes={"a_b": 1})]
+)
+def test_histograms_that_cannot_be_added_leave_out_the_younger(younger, caplog) -> None:
+    older = histogram([1, 2], (1.0,), 4.5, {"a.b": 1})
+    found = build(histograms("h", older), histograms("h", younger))["h"]
+    assert found.points == [older]
+    assert "the younger is left out, since they cannot be added up" in told(caplog)[0]
+
+
+# Values and attributes nobody should record.
+
+
+@pytest.mark.parametrize("value", ["5", None, [], 10**400, object()])
+@pytest.mark.parametrize("make", [counter, gauge, up_down])
+def test_a_value_that_is_none_costs_only_its_series(make, value, caplog) -> None:
+    (family,) = build(make("x", number(1, {"a": 1}), number(value, {"a": 2}), number(2.5, {"a": 3}))).values()
+    assert [point.value for point in family.points] == [1, 2.5]
+    assert len(told(caplog)) == 1
+
+
+@pytest.mark.parametrize("value", [-1, -0.5, float("nan"), -(10**30)])
+def test_a_counter_is_zero_or_more(value, caplog) -> None:
+    assert [point.value for point in build(counter("x", number(value), number(1, {"a": 1})))["x_total"].points] == [1]
+    assert len(told(caplog)) == 1
+    assert [point.value for point in build(gauge("y", number(value, {"b": 1})))["y"].points] == [value]
+
+
+class _Half(float):
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+def test_values_become_plain_numbers() -> None:
+    found = build(gauge("x", number(True, {"a": 1}), number(_Half(0.5), {"a": 2})))["x"].points
+    assert [(type(point.value), point.value) for point in found] == [(int, 1), (float, 0.5)]
+
+
+class _Unwritable:
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_attributes_that_cannot_be_written_cost_only_their_series(caplog) -> None:
+    book = FamilyBook()
+    bad, good = {"a": _Unwritable()}, {"a": "b"}
+    for _ in range(3):
+        found = build(counter("x", number(1, bad), number(2, good)), book=book)["x_total"]
+        assert [point.value for point in found.points] == [2]
+    assert len(told(caplog)) == 1
+
+
+def test_points_that_are_none_cost_only_their_instrument(caplog) -> None:
+    book = FamilyBook()
+    for _ in range(2):
+        assert list(build(counter("x", None), histograms("z", object()), gauge("y", number(1)), book=book)) == ["y"]
+    assert len(told(caplog)) == 2
+    assert "x is left out of the metrics page, since its data cannot be read" in told(caplog)[0]
+
+
+def test_data_of_an_unknown_kind_is_left_out(caplog) -> None:
+    metric = counter("x", number(1))
+    object.__setattr__(metric, "data", SimpleNamespace(data_points=()))
+    assert list(build(metric, gauge("y", number(1)))) == ["y"]
+    assert "has no form in Prometheus" in told(caplog)[0]
+
+
+# Scopes and resources.
+
+
+def test_scope_labels() -> None:
+    scope = InstrumentationScope("web", "2.0", "https://schema", {"team": "x", "name": "evil", "a.b": 1, "a_b": 2})
+    metric = scoped(scope, counter("c", number(1, {"otel.scope.name": "mine"})))
+    plain = {"otel_scope_schema_url": "https://schema", "otel_scope_version": "2.0"}
+    ((_, labels),) = text_samples(page(collected(metric)))
+    assert dict(labels) == {"otel_scope_name": "mine"}
+    ((_, labels),) = text_samples(page(collected(metric), scope_labels=True, scope_attributes=False))
+    assert dict(labels) == {**plain, "otel_scope_name": "mine;web"}
+    ((_, labels),) = text_samples(page(collected(metric), scope_labels=True))
+    assert dict(labels) == {
+        **plain,
+        "otel_scope_name": "mine;web",
+        "otel_scope_team": "x",
+        "otel_scope_a_b": "1;2",
+    }
+
+
+def test_the_resource_is_target_info_and_chosen_attributes_are_labels() -> None:
+    resource = {"service.name": "shop", "host.id": 7, "le": "x", "empty": ""}
+    options = FamilyOptions(resource_labels=frozenset({"host.id", "le", "absent"}))
+    metrics = (
+        histograms("h", histogram([1], (), 1.0)),
+        counter("target_info", number(1)),
+        gauge("target.info", number(1)),
+    )
+    families = FamilyBook(Translation(), options).families(collected(*metrics, resource=resource))
+    assert [family.name for family in families] == ["target_info", "h", "target_info_total"]
+    assert families[0].kind is Kind.INFO
+    assert families[0].labels[0].pairs == (("host_id", "7"), ("le", "x"), ("service_name", "shop"))
+    assert families[1].labels[0].pairs == (("exported_le", "x"), ("host_id", "7"))
+    assert families[2].labels[0].pairs == (("host_id", "7"), ("le", "x"))
+
+
+def test_no_target_info_of_an_empty_resource_or_when_it_is_off() -> None:
+    assert build(gauge("g", number(1))).keys() == {"g"}
+    book = FamilyBook(Translation(), FamilyOptions(target_info=False))
+    assert build(gauge("g", number(1)), book=book, resource={"a": "b"}).keys() == {"g"}
+    assert FamilyBook().families(None) == []
+
+
+def test_a_new_resource_is_shown() -> None:
+    book = FamilyBook()
+    for name in ("one", "two"):
+        families = book.families(collected(gauge("g", number(1)), resource={"service.name": name}))
+        assert families[0].labels[0].pairs == (("service_name", name),)
+
+
+# What is remembered.
+
+
+def test_labels_are_made_once_for_each_series_and_forgotten_with_it() -> None:
+    made = []
+
+    class Counting(Labeller):
+        def pairs(self, attributes):
+            made.append(attributes)
+            return super().pairs(attributes)
+
+    class Attributes(dict):
+        """Can be weakly referenced."""
+
+    cache = LabelCache(Counting(Translation()), {}, "x")
+    sets = [Attributes(a=at) for at in range(5)]
+    first = cache.find(sets)
+    assert cache.find(sets) == first
+    assert cache.find(sets[::-1]) == first[::-1]
+    assert len(made) == 5
+    assert cache.find(sets[:2]) == first[:2]
+    assert len(cache) == 2
+    made.clear()
+    gone = weakref.ref(sets[4])
+    del sets[2:]
+    gc.collect()
+    assert gone() is None
+
+
+def test_memory_does_not_grow_with_series_that_come_and_go() -> None:
+    book = FamilyBook()
+    for at in range(50):
+        points = [number(1, {"at": at * 10 + each}) for each in range(10)]
+        family = build(counter("c", *points), gauge(f"g{at}", number(1)), book=book)["c_total"]
+        assert len(family.labels) == 10
+    assert len(book._known) == 2
+    assert len(book._shelves) == 2
+    assert sorted(book._owners) == ["c_total", "g49"]
+    assert len(book._shelves["c_total"].interned) == 10
+
+
+def test_labels_stay_the_same_objects_from_scrape_to_scrape() -> None:
+    book = FamilyBook()
+    metrics = (counter("c", number(1, {"a": 1}), number(2, {"a": 2})),)
+    one, two = (build(*metrics, book=book)["c_total"].labels for _ in range(2))
+    assert [id(labels) for labels in one] == [id(labels) for labels in two]
+
+
+@settings(max_examples=150, deadline=None)
+@given(anything, st.sampled_from(Strategy), st.sampled_from(Escaping), st.booleans())
+def test_anything_can_be_collected(data, strategy, escaping, scope_labels) -> None:
+    options = FamilyOptions(scope_labels=scope_labels, resource_labels=frozenset({"le", "a.b"}))
+    book = FamilyBook(Translation.settle(strategy, escaping), options)
+    families = book.families(data)
+    again = book.families(data)
+    assert [family.name for family in families] == [family.name for family in again]
+    names = [family.name for family in families]
+    assert len(set(names)) == len(names)
+    for family in families:
+        assert len(family.labels) == len(family.points) > 0
+        pairs = [labels.pairs for labels in family.labels]
+        assert len(set(pairs)) == len(pairs)
+        for each in pairs:
+            keys = [key for key, _ in each]
+            assert keys == sorted(set(keys))
+            assert all(value for _, value in each)
+            assert family.kind is not Kind.HISTOGRAM or "le" not in keys
+
+
+_alike = st.dictionaries(st.sampled_from(["a.b", "a_b", "a-b", "c"]), st.sampled_from([1, True, "1", "", None]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(_alike, st.integers(0, 9)), min_size=1))
+def test_nothing_counted_is_lost_to_collisions(recorded) -> None:
+    total = sum(amount for _, amount in recorded)
+    points = [number(amount, attributes) for attributes, amount in recorded]
+    counts = [histogram([amount, 1], (1.0,), 1.0, attributes) for attributes, amount in recorded]
+    families = build(counter("c", *points), histograms("h", *counts))
+    assert sum(point.value for point in families["c_total"].points) == total
+    assert sum(sum(point.bucket_counts) for point in families["h"].points) == total + len(recorded)
