@@ -1,0 +1,178 @@
+"""One export over OTLP/gRPC: a unary call with bytes, and what its status means. Needs the package grpcio."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from otelbridge.config import checks
+from otelbridge.errors import ConfigError, MissingDependencyError
+from otelbridge.otlp.credentials import read_credentials
+from otelbridge.otlp.forks import ForkAware
+from otelbridge.otlp.headers import RequestHeaders
+from otelbridge.otlp.redact import Redactor, safe_url
+from otelbridge.otlp.tls import create_context
+from otelbridge.otlp.verdict import MAX_ANSWER, USER_AGENT, Outcome, Verdict, failed, judge_grpc, judge_taken
+
+if TYPE_CHECKING:
+    from otelbridge.config.options import Otlp
+
+# OTLP, metrics_service.proto.
+_METHOD = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+_PORTS = {"http": 80, "https": 443}
+# gRPC over HTTP/2, "Requests": names for the protocol's own use, names of values that are not text, and
+# names that HTTP has and metadata has not.
+_NOT_METADATA = re.compile(r"content-type|te|host|user-agent|grpc-.*|.*-bin|.*[^0-9a-z_.-].*")
+_STATUS_DETAILS = "grpc-status-details-bin"
+# What grpcio may take to come back after its own deadline.
+_GRACE = 0.1
+_FORK_SUPPORT = "GRPC_ENABLE_FORK_SUPPORT"
+_OFF = ("0", "f", "false", "n", "no")
+_MAX_RECONNECT_MILLIS = 5000
+
+
+class GrpcTransport(ForkAware):
+    """Calls one OTLP/gRPC receiver, over a channel that is kept for the next call.
+
+    An endpoint ``https://`` goes with TLS, ``http://`` without it unless ``insecure`` is false. Proxy variables
+    of the environment are not obeyed. For one caller at a time; `otelbridge.otlp.delivery.Delivery` sees to
+    that.
+
+    Args:
+        config: The destination; ``metrics_endpoint`` is the base URL, ``compression`` that of requests.
+        headers_file: Path of a file with more headers, read before every call.
+
+    Raises:
+        MissingDependencyError: grpcio is not installed.
+        ConfigError: The endpoint, a header or a file cannot be used. No error shows a secret.
+    """
+
+    def __init__(self, config: Otlp, headers_file: str | None = None) -> None:
+        self._grpc = _import_grpc()
+        self._url = checks.url("The OTLP endpoint", config.metrics_endpoint)
+        self._config = config
+        self._target = _target(self._url)
+        self._secure = urlsplit(self._url).scheme == "https" or config.insecure is False
+        if self._secure:
+            create_context(config)  # grpcio would notice unusable files only when it first connects
+        self._files = read_credentials(config)
+        self._headers = RequestHeaders(self._url, config.headers, headers_file, forbidden=_NOT_METADATA)
+        codings = {"none": self._grpc.Compression.NoCompression, "gzip": self._grpc.Compression.Gzip}
+        self._compression = codings[config.compression]
+        self._channel: Any = None
+        self._parents: list[Any] = []
+        self._unusable = False
+        super().__init__()
+
+    def __repr__(self) -> str:
+        return f"GrpcTransport({safe_url(self._url)!r})"
+
+    def post(self, body: bytes, timeout: float) -> Verdict:
+        """Send one request.
+
+        Args:
+            body: An encoded ``ExportMetricsServiceRequest``.
+            timeout: Seconds for everything.
+
+        Returns:
+            The verdict. Trouble of any kind with the other side is a verdict, not an exception.
+        """
+        self.notice_fork()
+        if self._unusable:
+            return failed(
+                Outcome.MISDIRECTED,
+                f"gRPC was in use before this process was forked, and {_FORK_SUPPORT} forbids it in children "
+                "(unset it, or use the protocol http/protobuf)",
+            )
+        headers = self._headers.current()
+        redact = Redactor(self._url, headers)
+        method = self._open().unary_unary(_METHOD)
+        arguments = {"timeout": timeout, "metadata": tuple(headers.items()), "compression": self._compression}
+        try:
+            # Waiting in a call would keep gRPC from preparing for a fork of the process meanwhile; waiting for
+            # one does not. At the end of a process, when no thread can be had for it, nobody forks.
+            if _threads_can_start():
+                answer = method.future(body, **arguments).result(timeout + _GRACE)
+            else:
+                answer = method(body, **arguments)
+        except self._grpc.RpcError as error:
+            return judge_grpc(error.code().name, error.details() or "", _status_of(error), redact)
+        except (self._grpc.FutureTimeoutError, self._grpc.FutureCancelledError):
+            return failed(Outcome.RETRY, "the gRPC call does not come back")
+        return judge_taken(answer, redact)
+
+    def close(self) -> None:
+        """Close the channel. A later call opens a new one."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def begin_anew(self) -> None:
+        """Leave the parent's channel alone, and keep it: giving it up would run gRPC's clean-up on it."""
+        if self._channel is not None:
+            self._parents.append(self._channel)
+            self._channel = None
+            # Without fork support gRPC's locks may be held by threads that are not here. Waiting for one holds
+            # the interpreter's, which stops the whole process.
+            self._unusable = os.environ.get(_FORK_SUPPORT, "").lower() in _OFF
+
+    def _open(self) -> Any:
+        files = self._files
+        if self._secure:
+            try:
+                files = read_credentials(self._config)
+            except ConfigError:
+                files = self._files  # they are being exchanged
+        if self._channel is None or files != self._files:
+            self.close()
+            self._files = files
+            self._channel = self._create_channel()
+        return self._channel
+
+    def _create_channel(self) -> Any:
+        options = (
+            ("grpc.primary_user_agent", USER_AGENT),
+            ("grpc.max_receive_message_length", MAX_ANSWER),
+            ("grpc.max_send_message_length", -1),  # whoever cuts the requests knows the limit
+            ("grpc.max_reconnect_backoff_ms", _MAX_RECONNECT_MILLIS),
+            ("grpc.enable_retries", 0),
+            ("grpc.enable_http_proxy", 0),
+            # Channels of a process share connections by default, even those of a parent.
+            ("grpc.use_local_subchannel_pool", 1),
+        )
+        if not self._secure:
+            return self._grpc.insecure_channel(self._target, options)
+        chain = self._files["client_certificate"]
+        credentials = self._grpc.ssl_channel_credentials(
+            self._files["certificate"], (self._files["client_key"] or chain) if chain else None, chain
+        )
+        return self._grpc.secure_channel(self._target, credentials, options)
+
+
+def _import_grpc() -> Any:
+    try:
+        return import_module("grpc")
+    except ImportError as error:
+        raise MissingDependencyError("OTLP over gRPC", "grpcio", "grpc") from error
+
+
+def _threads_can_start() -> bool:
+    try:
+        threading.Thread(target=int, name="otelbridge-probe", daemon=True).start()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _target(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return f"{f'[{host}]' if ':' in host else host}:{parts.port or _PORTS[parts.scheme]}"
+
+
+def _status_of(error: Any) -> bytes | None:
+    return next((value for key, value in error.trailing_metadata() or () if key == _STATUS_DETAILS), None)
