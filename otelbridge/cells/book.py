@@ -142,7 +142,8 @@ class Book:
     def _create(cls, directory: Path, uid: str) -> Book:
         with contextlib.ExitStack() as undo:
             keys = _new_file(directory / (uid + NEW), undo, os.O_APPEND)
-            lock_now(keys)
+            if not lock_now(keys):
+                raise UnusableError(f"somebody else locked the key log of {uid} before its owner")
             values = _new_file(directory / (uid + VALUES), undo)
             book = cls(uid, keys, values)
             (directory / (uid + NEW)).rename(directory / (uid + KEYS))

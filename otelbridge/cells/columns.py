@@ -1,13 +1,14 @@
 """Merging in bulk: where the slots of one kind lie in a flat list, worked out once for many reads.
 
 Reading 16 processes of 1000 series means some 60 000 slots. A loop in Python over them would take longer than all the
-rest, so the slots are picked and merged by functions written in C: places with equally many contributors are picked
-together, as one column for the first contributor of each place, one for the second, and so on.
+rest, so the slots are picked and merged by functions written in C: places with equally many contributors and
+slots are picked together, as one column for the first contributor of each place, one for the second, and so on.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import accumulate, chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,28 +27,25 @@ class Columns:
     """
 
     def __init__(self, spots: Sequence[Sequence[int]], widths: Sequence[int]) -> None:
-        by_number: defaultdict[int, list[int]] = defaultdict(list)
-        for place, starts in enumerate(spots):
-            by_number[len(starts)].append(place)
-        firsts = _running(widths)
-        order = [0] * (firsts[-1] if firsts else 0)
-        filled = 0
+        alike: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for place, (starts, width) in enumerate(zip(spots, widths, strict=True)):
+            alike[len(starts), width].append(place)
+        firsts = list(accumulate(widths, initial=0))
+        merged: list[int] = []
         self._groups: list[list[Callable[[Sequence[Any]], Sequence[Any]]]] = []
         self.group_places: list[list[int]] = []
         """The places of each group, in the order of `picked`."""
         self.unfilled = 0
         """How many slots nobody contributes to; they come last in what `ordered` takes."""
-        for number, places in sorted(by_number.items(), reverse=True):
-            for place in places:
-                width = widths[place]
-                order[firsts[place] : firsts[place] + width] = range(filled, filled + width)
-                filled += width
+        for (number, width), places in sorted(alike.items(), reverse=True):
+            merged += _slots([firsts[place] for place in places], width)
             if number:
-                self._groups.append([_column(spots, widths, places, turn) for turn in range(number)])
+                turns = zip(*(spots[place] for place in places), strict=True)
+                self._groups.append([_getter(_slots(starts, width)) for starts in turns])
                 self.group_places.append(places)
             else:
-                self.unfilled = sum(widths[place] for place in places)
-        self._order = _getter(order)
+                self.unfilled += width * len(places)
+        self._order = _getter(_inverse(merged))
 
     def picked(self, flat: Sequence[_Value]) -> list[list[Sequence[_Value]]]:
         """Pick the columns of every group.
@@ -72,25 +70,18 @@ class Columns:
         return list(self._order(merged))
 
 
-def _running(widths: Sequence[int]) -> list[int]:
-    """Where each place begins, and where the last one ends."""
-    firsts: list[int] = []
-    at = 0
-    for width in widths:
-        firsts.append(at)
-        at += width
-    firsts.append(at)
-    return firsts
+def _slots(starts: Sequence[int], width: int) -> Sequence[int]:
+    """The slots that begin at the starts and are so many in a row."""
+    if width == 1:
+        return starts
+    return list(chain.from_iterable(map(range, starts, (start + width for start in starts))))
 
 
-def _column(
-    spots: Sequence[Sequence[int]], widths: Sequence[int], places: Sequence[int], turn: int
-) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    indices: list[int] = []
-    for place in places:
-        start = spots[place][turn]
-        indices.extend(range(start, start + widths[place]))
-    return _getter(indices)
+def _inverse(order: Sequence[int]) -> list[int]:
+    inverse = [0] * len(order)
+    for at, slot in enumerate(order):
+        inverse[slot] = at
+    return inverse
 
 
 def _getter(indices: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:

@@ -40,13 +40,19 @@ class Digest:
 
     Args:
         base: Where it begins.
+
+    Raises:
+        DamagedError: If the base says something that this version does not understand.
     """
 
     def __init__(self, base: Base) -> None:
         self._catalog = Catalog()
         self._listings: list[Listing] = []
         listing = Listing(base, self._catalog)
-        listing.take_in(base.content.bodies)
+        try:
+            listing.take_in(base.content.bodies)
+        except ValueError as error:
+            raise DamagedError(f"the base has {error}") from error
         self._listings.append(listing)
 
     def take(self, volume: Volume) -> bool:

@@ -10,19 +10,23 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from otelbridge.cells.base import State, encode, has_draft
+from otelbridge.cells.base import State, encode, has_draft, load
 from otelbridge.cells.digest import Digest
 from otelbridge.cells.locks import held
-from otelbridge.cells.names import BASE, DRAFT, FOLDER, KEYS, MEMBERS, STARTING, names_in, owner_of
+from otelbridge.cells.names import BASE, DRAFT, FOLDER, KEYS, MEMBERS, STARTING, names_in, owner_of, uids_in
 from otelbridge.cells.private import fill
-from otelbridge.cells.stock import Stock
-from otelbridge.cells.volume import report
+from otelbridge.cells.volume import DamagedError, Volume, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from otelbridge.cells.base import Content
     from otelbridge.cells.shelf import Shelf
+
+
+_BATCH = 200
+"""How many books are folded at once; more would only take more memory."""
 
 
 def _no_pause(_step: str) -> None:
@@ -50,36 +54,50 @@ def fold(directory: Path, shelf: Shelf, pause: Callable[[str], None] = _no_pause
         ):
             return 0
         with held(directory / FOLDER) as ours:
-            return _fold(directory, shelf, pause) if ours else 0
+            folded = batch = _fold(directory, shelf.known, pause) if ours else 0
+            while batch == _BATCH:
+                batch = _fold(directory, shelf.known, pause)
+                folded += batch
+            return folded
     except FileNotFoundError:
         report("directory", f"The directory {directory} was removed")
-    except OSError as error:
+    except (OSError, DamagedError) as error:
         report("folding", f"Ended processes in {directory} cannot be folded now ({error})")
     return 0
 
 
-def _fold(directory: Path, shelf: Shelf, pause: Callable[[str], None]) -> int:
+def _fold(directory: Path, known: Content, pause: Callable[[str], None]) -> int:
+    """Fold some books; how many."""
     pause("read")
-    stock = Stock(directory, shelf.known)
-    try:
-        if not stock.scan() or stock.base.state is State.UNREADABLE:
-            return 0
-        if stock.base.state is State.DAMAGED and has_draft(directory / BASE):
-            # It is the only sound one, so it must not be overwritten by the next draft.
-            (directory / DRAFT).rename(directory / BASE)
-            stock.scan()
-        leftover = _remove_books(directory, stock.base.content.folded, pause)
-        _remove_strays(directory)
-        dead = [volume for _, volume in sorted(stock.volumes.items()) if not volume.look()]
-        digest = Digest(stock.base)
-        folded = [volume.uid for volume in dead if digest.take(volume)]
-        if not folded and (stock.base.state is State.SOUND or not stock.base.content.bodies):
-            return 0
-        _commit(directory, encode({*folded, *leftover}, *digest.written()), pause)
+    base = load(directory / BASE, known)
+    if base.state is State.DAMAGED and has_draft(directory / BASE):
+        # It is the only sound one, so it must not be overwritten by the next draft.
+        (directory / DRAFT).rename(directory / BASE)
+        base = load(directory / BASE, known)
+    if base.state is State.UNREADABLE:
+        return 0
+    leftover = _remove_books(directory, base.content.folded, pause)
+    _remove_strays(directory)
+    digest = Digest(base)
+    folded: set[str] = set()
+    for uid in sorted(uids_in(directory) - base.content.folded):
+        if len(folded) < _BATCH and _take(directory, uid, digest):
+            folded.add(uid)
+    if folded or (base.state is State.DAMAGED and base.content.bodies):
+        _commit(directory, encode(folded | leftover, *digest.written()), pause)
         _remove_books(directory, folded, pause)
-    finally:
-        stock.close()
     return len(folded)
+
+
+def _take(directory: Path, uid: str, digest: Digest) -> bool:
+    try:
+        volume = Volume.open(directory, uid)
+        return not volume.live and digest.take(volume)
+    except FileNotFoundError:
+        report("values file", f"The book {uid} in {directory} has no values file")
+    except (OSError, DamagedError) as error:
+        report(f"book {type(error).__name__}", f"The book {uid} in {directory} cannot be read: {error}")
+    return False
 
 
 def _commit(directory: Path, content: bytes, pause: Callable[[str], None]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from otelbridge.cells.records import RETIRED, REVIVED, SERIES, SERIES_HEAD, STREAM, read_number, read_stream
 from otelbridge.cells.shape import KINDS, RAW
 from otelbridge.cells.volume import report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otelbridge.cells.catalog import Catalog, Place
     from otelbridge.cells.shape import Shape
 
@@ -66,12 +68,6 @@ class Listing:
         self._stretches: list[list[list[int]]] = [[] for _ in KINDS]
         self._lengths = [0] * len(KINDS)
         self._final: dict[int, list[Any]] = {}
-        self._takers = {
-            STREAM: self._take_stream,
-            SERIES: self._take_series,
-            RETIRED: self._take_retired,
-            REVIVED: self._take_revived,
-        }
 
     def take_in(self, bodies: list[bytes]) -> None:
         """Take in the next records of the key log.
@@ -84,12 +80,11 @@ class Listing:
         """
         self.version += bool(bodies)
         self._final.clear()
-        takers = self._takers
         for body in bodies:
-            taker = takers.get(body[0])
+            taker = self._takers.get(body[0])
             if taker is None:
                 raise ValueError(f"a record of unknown type {body[0]}")
-            taker(body)
+            taker(self, body)
 
     def silent(self) -> set[int]:
         """Tell which series have no part in merged values.
@@ -160,6 +155,8 @@ class Listing:
         self._streams[number] = (shape, series, wanted)
 
     def _take_series(self, body: bytes) -> None:
+        if len(body) < SERIES_HEAD.size:
+            raise ValueError(f"a series in {len(body)} bytes")
         _, stream, number, *positions = SERIES_HEAD.unpack_from(body)
         if stream not in self._streams:
             raise ValueError(f"a series of the unknown stream {stream}")
@@ -194,3 +191,10 @@ class Listing:
 
     def _take_revived(self, body: bytes) -> None:
         self.retired.discard(read_number(body))
+
+    _takers: ClassVar[dict[int, Callable[[Listing, bytes], None]]] = {
+        STREAM: _take_stream,
+        SERIES: _take_series,
+        RETIRED: _take_retired,
+        REVIVED: _take_revived,
+    }

@@ -45,7 +45,8 @@ class Totals:
     Books that retired the series do not count, nor, for other rules than ``SUM``, those of dead processes."""
 
     places: Mapping[bytes, Mapping[bytes, Place]]
-    """By identity, then by attributes. The same object from read to read as long as it only grows."""
+    """By identity, then by attributes. The same object from read to read as long as it only grows; it grows during the
+    next read, so it must not be iterated over while another thread reads."""
 
     live: int
     """How many living processes were read."""

@@ -72,3 +72,18 @@ def names_in(directory: Path) -> list[str]:
     """
     with os.scandir(directory) as entries:
         return [entry.name for entry in entries]
+
+
+def uids_in(directory: Path) -> set[str]:
+    """List the books of a group, those of the dead as well.
+
+    Args:
+        directory: The directory of the group.
+
+    Returns:
+        Their uids.
+
+    Raises:
+        OSError: If the directory cannot be listed now.
+    """
+    return {name.removesuffix(KEYS) for name in names_in(directory) if name.endswith(KEYS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
 
@@ -102,7 +103,7 @@ class Shape:
         if bool(self.raw) != bool(self.raw_merge):
             raise ValueError(f"raw slots and the name of what merges them go together: {self}")
 
-    @property
+    @cached_property
     def widths(self) -> tuple[int, int, int, int, int]:
         """The number of slots of each kind, in the order of `KINDS`."""
         return (self.counts, self.totals, self.lows, self.marks, self.raw)

@@ -26,6 +26,8 @@ __all__ = ["Place", "Shelf", "Totals"]
 _SETTLED_NS = 100_000_000
 """How old a directory's time of change must be, so that no later change can hide within the same clock tick."""
 
+_TRIES = 3
+
 _FORGET_FROM = 1000
 """Places nobody uses are forgotten from this number on, when they are also more than those in use."""
 
@@ -124,19 +126,40 @@ class Shelf:
             return [volume for _, volume in sorted(self._stock.volumes.items()) if volume.look()]
 
     def _refresh(self, own: Book | None) -> None:
-        self._stock.scan()
-        listings = {BASE: self._base_listing(self._stock.base)}
-        for uid, volume in sorted(self._stock.volumes.items()):
-            if own is not None and uid == own.uid:
-                continue
-            # Whether the process lives is asked before its values are read: those of a dead one are final.
-            volume.look()
-            listing = self._listings.get(uid)
-            if listing is None or listing.book is not volume:
-                listing = Listing(volume, self._catalog)
-            if self._take_news(volume, listing):
-                listings[uid] = listing
-        self._listings = listings
+        gone: list[str] = []
+        for _ in range(_TRIES):
+            self._stock.scan()
+            listings = {BASE: self._base_listing(self._stock.base)}
+            gone.clear()
+            for uid, volume in sorted(self._stock.volumes.items()):
+                if own is None or uid != own.uid:
+                    self._take_up(volume, listings, gone)
+            self._listings = listings
+            if not gone:
+                return
+            # Folded since the scan. What it had counted is in a base that this view does not have yet.
+        report("news", f"New series of the book {gone[0]} cannot be read: its files were removed")
+
+    def _take_up(self, volume: Volume, listings: dict[str, Listing], gone: list[str]) -> None:
+        """Take the news of a book into its listing."""
+        # Whether the process lives is asked before its values are read: those of a dead one are final.
+        volume.look()
+        listing = self._listings.get(volume.uid)
+        if listing is None or listing.book is not volume:
+            listing = Listing(volume, self._catalog)
+        listings[volume.uid] = listing
+        try:
+            listing.take_in(volume.news())
+        except ValueError as error:
+            volume.stop(str(error))
+        except DamagedError as error:
+            report("values", str(error))
+            self._stock.drop(volume.uid)
+            del listings[volume.uid]
+        except FileNotFoundError:
+            gone.append(volume.uid)
+        except OSError as error:
+            report("news", f"New series of the book {volume.uid} cannot be read now ({error})")
 
     def _base_listing(self, base: Base) -> Listing:
         listing = self._listings.get(BASE)
@@ -147,19 +170,6 @@ class Shelf:
             except ValueError as error:
                 report("base", f"The base in {self._directory} has {error}")
         return listing
-
-    def _take_news(self, volume: Volume, listing: Listing) -> bool:
-        try:
-            listing.take_in(volume.news())
-        except ValueError as error:
-            volume.stop(str(error))
-        except DamagedError as error:
-            report("values", str(error))
-            self._stock.drop(volume.uid)
-            return False
-        except OSError as error:
-            report("news", f"New series of the book {volume.uid} cannot be read now ({error})")
-        return True
 
     def _make_plan(self) -> Plan:
         state = tuple((listing.book, listing.version, listing.book.live) for listing in self._listings.values())

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from otelbridge.cells.base import EMPTY, Base, load
-from otelbridge.cells.names import BASE, KEYS, names_in
+from otelbridge.cells.locks import held
+from otelbridge.cells.names import BASE, FOLDER, uids_in
 from otelbridge.cells.volume import DamagedError, Volume, report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from otelbridge.cells.base import Content
-
-_TRIES = 50
-_PAUSE = 0.001
+_TRIES = 3
+_WAIT = 0.5
 
 
 class Stock:
@@ -25,36 +23,33 @@ class Stock:
 
     Args:
         directory: The directory of the group.
-        known: What an earlier base said; stands in for one that is damaged or gone.
 
     Attributes:
         base: What the dead left.
         volumes: The other books, by name.
     """
 
-    def __init__(self, directory: Path, known: Content = EMPTY) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.base = Base(directory / BASE, known)
+        self.base = Base(directory / BASE, EMPTY)
         self.volumes: dict[str, Volume] = {}
 
-    def scan(self) -> bool:
+    def scan(self) -> None:
         """Bring `base` and `volumes` up to date.
 
         When the system cannot list or open now, they stay as they were, which is a view that was right once.
-
-        Returns:
-            Whether they are up to date.
         """
         try:
             for _ in range(_TRIES):
                 if self._scan():
-                    return True
-                time.sleep(_PAUSE)
+                    return
+            # They fold faster than this process can look, so they have to wait for once.
+            with held(self._directory / FOLDER, shared=True, wait=_WAIT):
+                self._scan()
         except FileNotFoundError:
             report("directory", f"The directory {self._directory} was removed")
         except OSError as error:
             report("scan", f"The directory {self._directory} cannot be read now ({error})")
-        return False
 
     def close(self) -> None:
         """Close all volumes."""
@@ -74,8 +69,7 @@ class Stock:
     def _scan(self) -> bool:
         """One try; whether nothing was folded meanwhile."""
         base = self.base if self.base.is_current() else load(self._directory / BASE, self.base.content)
-        names = names_in(self._directory)
-        present = {name.removesuffix(KEYS) for name in names if name.endswith(KEYS)} - base.content.folded
+        present = uids_in(self._directory) - base.content.folded
         missing = [uid for uid in sorted(present - self.volumes.keys()) if not self._open(uid)]
         if not base.is_current():
             return False

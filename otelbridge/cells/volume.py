@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.cells.book import HEADER_SLOTS, MAGIC, MAGIC_AT, OBSERVING_AT, REFRESHED_AT
@@ -18,7 +19,11 @@ from otelbridge.cells.shape import SLOT
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
+
+
+_NOTHING_MORE = 1 << 62
 
 
 class DamagedError(Exception):
@@ -26,7 +31,10 @@ class DamagedError(Exception):
 
 
 class Volume:
-    """The file pair of a process, open for reading. Use `open` to make one.
+    """The file pair of a process, as far as it was read. Use `open` to make one.
+
+    The files of a living process stay open, two descriptors for each. Those of a dead one are final: they are copied
+    and closed, so that any number of dead processes can be read.
 
     Attributes:
         uid: The name of the book.
@@ -35,15 +43,15 @@ class Volume:
         floats: The values file as float64 slots.
     """
 
-    def __init__(self, directory: Path, uid: str, keys: int) -> None:
+    def __init__(self, directory: Path, uid: str) -> None:
         self.uid = uid
         self.live = True
         self.integers: memoryview[Any] = memoryview(b"").cast("q")
         self.floats: memoryview[Any] = memoryview(b"").cast("d")
         self._values_path = directory / (uid + VALUES)
-        self._keys = keys
+        self._keys = os.open(directory / (uid + KEYS), os.O_RDONLY | GUARDED)
         self._read = 0
-        self._stopped = False
+        self._unread: bytes | None = None
         self._mapping: mmap.mmap | None = None
 
     @classmethod
@@ -63,22 +71,25 @@ class Volume:
             OSError: If the system cannot open or map them now.
             DamagedError: If the values file is none.
         """
-        keys = os.open(directory / (uid + KEYS), os.O_RDONLY | GUARDED)
-        volume = cls(directory, uid, keys)
+        volume = cls(directory, uid)
         try:
-            owned(keys)
-            volume._map()
+            owned(volume._keys)
+            if volume.look():
+                volume._map()
+            else:
+                volume._settle()
         except BaseException:
             volume.close()
             raise
         return volume
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_keys"):
+            self.close()
 
     @property
     def slots(self) -> int:
-        """How many slots the mapped values file has."""
+        """How many slots the values file has, as far as it was read."""
         return len(self.integers)
 
     @property
@@ -102,27 +113,31 @@ class Volume:
         return self.live
 
     def news(self) -> list[bytes]:
-        """Read the records that came since the last call.
+        """Read the records that came since the last call, as far as the process wrote them before the last `look`.
 
         A damaged record ends the reading of this book for good, and is reported; what came before it stays valid.
 
         Returns:
-            The bodies of the records. The values file is mapped as far as they need it.
+            The bodies of the records. The values can be read as far as they need it.
 
         Raises:
             DamagedError: If the values file was cut.
+            FileNotFoundError: If the records need more of the values file than was read, and it is gone: folded since.
             OSError: If the system cannot read or map now; the same records come with the next call.
         """
-        mapping = self._mapping
-        if mapping is not None and mapping.size() < len(mapping):
-            raise DamagedError(f"{self._values_path} was cut to {mapping.size()} bytes")
-        size = os.fstat(self._keys).st_size
-        if self._stopped or size <= self._read:
+        if self._unread is None:
+            self._check_size()
+            if not self.live:
+                self._settle()
+        log = self._unread if self._unread is not None else self._key_log()
+        if not log:
             return []
-        found = bodies(read_at(self._keys, self._read, size - self._read))
-        if found.bodies and mapping is not None and mapping.size() > len(mapping):
+        found = bodies(log)
+        if found.bodies and self._mapping is not None and self._mapping.size() > len(self._mapping):
             self._map()
         self._read += found.consumed
+        if self._unread is not None:
+            self._unread = b""
         if found.damaged:
             self.stop(f"a damaged record at byte {self._read}")
         return found.bodies
@@ -133,7 +148,7 @@ class Volume:
         Args:
             reason: What is wrong with the key log.
         """
-        self._stopped = True
+        self._read = _NOTHING_MORE
         report("key log", f"The key log of {self._values_path.with_suffix('')} has {reason}")
 
     def close(self) -> None:
@@ -142,20 +157,50 @@ class Volume:
         if keys >= 0:
             os.close(keys)
 
+    def _check_size(self) -> None:
+        if self._mapping is not None and self._mapping.size() < len(self._mapping):
+            raise DamagedError(f"{self._values_path} was cut to {self._mapping.size()} bytes")
+
+    def _key_log(self) -> bytes:
+        size = os.fstat(self._keys).st_size
+        return read_at(self._keys, self._read, size - self._read) if size > self._read else b""
+
     def _map(self) -> None:
-        values = os.open(self._values_path, os.O_RDONLY | GUARDED)
+        with self._values() as (descriptor, size):
+            mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+        self._show(memoryview(mapping))
+        self._mapping = mapping
+
+    def _settle(self) -> None:
+        """Copy what a dead process left, and close it."""
+        unread = self._key_log()
+        if self._mapping is not None and not unread:
+            # Its file may be gone by now, but nothing in it is needed that is not mapped.
+            values = self._mapping[:]
+        else:
+            with self._values() as (descriptor, size):
+                values = read_at(descriptor, 0, size)
+        self._show(memoryview(values))
+        self._unread, self._mapping = unread, None
+        self.close()
+
+    @contextmanager
+    def _values(self) -> Generator[tuple[int, int]]:
+        """The values file, open, and its size in whole slots."""
+        descriptor = os.open(self._values_path, os.O_RDONLY | GUARDED)
         try:
-            size = owned(values).st_size // SLOT * SLOT
+            size = owned(descriptor).st_size // SLOT * SLOT
             if size < HEADER_SLOTS * SLOT:
                 raise DamagedError(f"{self._values_path} has only {size} bytes")
-            mapping = mmap.mmap(values, size, access=mmap.ACCESS_READ)
+            yield descriptor, size
         finally:
-            os.close(values)
-        integers = cast_slots(memoryview(mapping), "q")
-        if integers[MAGIC_AT] != MAGIC:
+            os.close(descriptor)
+
+    def _show(self, values: memoryview) -> None:
+        integers = cast_slots(values, "q")
+        if len(integers) < HEADER_SLOTS or integers[MAGIC_AT] != MAGIC:
             raise DamagedError(f"{self._values_path} is not a values file of this version")
-        self._mapping, self.integers = mapping, integers
-        self.floats = cast_slots(memoryview(mapping), "d")
+        self.integers, self.floats = integers, cast_slots(values, "d")
 
 
 def report(cause: str, message: str) -> None:

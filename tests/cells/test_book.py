@@ -5,17 +5,22 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import os
 import signal
 import stat
+import tempfile
 import threading
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from otelbridge.cells import locks
 from otelbridge.cells.book import Book
-from otelbridge.cells.segments import GRAIN
+from otelbridge.cells.segments import GRAIN, ValuesFile
 from otelbridge.cells.shape import Rule, Shape
 from otelbridge.cells.shelf import Shelf
 from tests.cells.books import COUNTER, GAUGE, HISTOGRAM, add, count, memory_directory, run, series, visible
@@ -300,6 +305,40 @@ def test_a_finalizer_may_place_while_its_thread_does(group: Path) -> None:
         assert placed > 100
         assert sum(seen.counts[0] for (identity, _), seen in shown.items() if identity == b"collections") == placed
         assert sum(seen.counts[0] for (identity, _), seen in shown.items() if identity == b"requests") == 2000
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 9)), max_size=20))
+def test_interrupted_claims_never_overlap(claims: list[tuple[int, int]]) -> None:
+    """Where the next segment begins may be stale after an interruption; what is claimed still is claimed once."""
+    with tempfile.TemporaryFile() as file:
+        values = ValuesFile(os.dup(file.fileno()))
+        taken: list[int] = []
+        for grains, stale in claims:
+            values._next = min(stale, values._next)
+            first = values._claim(grains)
+            taken.extend(range(first, first + grains))
+        values.close()
+    assert len(set(taken)) == len(taken)
+
+
+def test_a_lock_file_replaced_meanwhile_is_locked_anew(group: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = group / "some.lock"
+    lock_now = locks.lock_now
+    calls: list[int] = []
+
+    def replace_then_lock(descriptor: int, *, shared: bool = False) -> bool:
+        calls.append(descriptor)
+        if len(calls) == 1:
+            path.unlink()
+        return lock_now(descriptor, shared=shared)
+
+    monkeypatch.setattr(locks, "lock_now", replace_then_lock)
+    with locks.held(path, wait=5.0) as ours:
+        assert ours
+        assert path.exists()
+        with locks.held(path, shared=True) as another:
+            assert not another
+    assert len(calls) == 3
 
 
 def test_opening_waits_for_whoever_clears_and_says_so_at_last(group: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otelbridge.cells import stock
 from otelbridge.cells.base import decode
 from otelbridge.cells.book import Book
 from otelbridge.cells.folding import fold
 from otelbridge.cells.locks import held
-from otelbridge.cells.names import BASE, DRAFT, FOLDER, KEYS, MEMBERS, STARTING
+from otelbridge.cells.names import BASE, DRAFT, FOLDER, KEYS, MEMBERS, STARTING, VALUES
 from otelbridge.cells.rows import RAW_MERGERS, expansion
 from otelbridge.cells.shape import Rule, Shape
 from otelbridge.cells.shelf import Shelf
 from otelbridge.diagnostics import forget_warnings
 from tests.cells.books import COUNTER, GAUGE, HISTOGRAM, UPDOWN, add, count, mark, memory_directory, series, visible
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 group = pytest.fixture(memory_directory)
 
@@ -256,6 +254,72 @@ def test_a_reader_that_saw_the_old_files_reads_on(group: Path) -> None:
     assert len(seen) >= 5
     assert set(seen) == {5}
     assert count(early.read(None), b"requests") == 5
+
+
+def test_a_book_that_grew_and_was_folded_while_somebody_looked(
+    group: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Shelf(group)
+    book = Book.open(group)
+    add(book.place(b"requests", COUNTER, b""), 1)
+    assert count(reader.read(None), b"requests") == 1
+    scan = reader._stock.scan
+
+    def scan_then_fold() -> None:
+        scan()
+        if book.linked:
+            wide = book.place(b"wide", Shape(Rule.SUM, counts=10_000), b"")
+            wide.counts[wide.counts_at] = 5
+            book.close()
+            assert fold(group, Shelf(group)) == 1
+
+    monkeypatch.setattr(reader._stock, "scan", scan_then_fold)
+    totals = reader.read(None)
+    assert count(totals, b"requests") == 1
+    assert count(totals, b"wide") == 5
+    assert caplog.records == []
+
+
+def test_a_book_folded_between_two_looks_at_the_directory(group: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dead(group, 5)
+    listed = stock.uids_in
+    folded: list[int] = []
+
+    def fold_then_list(directory: Path) -> set[str]:
+        if not folded:
+            folded.append(0)
+            folded.append(fold(group, Shelf(group)))
+        return listed(directory)
+
+    monkeypatch.setattr(stock, "uids_in", fold_then_list)
+    assert count(Shelf(group).read(None), b"requests") == 5
+    assert folded == [0, 1]
+
+
+@pytest.mark.parametrize("endings", [(KEYS,), (KEYS, VALUES)])
+def test_books_that_cannot_be_removed_count_once(
+    group: Path, monkeypatch: pytest.MonkeyPatch, endings: tuple[str, ...]
+) -> None:
+    dead(group, 5)
+    unlink = Path.unlink
+
+    def refuse(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name.endswith(endings):
+            raise PermissionError(1, "not this one", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    shelf = Shelf(group)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        assert fold(group, shelf) == 1
+        assert fold(group, shelf) == 0
+        dead(group, 6)
+        assert fold(group, shelf) == 1
+        assert count(Shelf(group).read(None), b"requests") == 11
+    assert len(list(group.glob(f"*{KEYS}"))) == 2
+    assert fold(group, shelf) == 0
+    assert list(group.glob(f"*{KEYS}")) == []
+    assert count(Shelf(group).read(None), b"requests") == 11
 
 
 def test_the_steps_of_the_protocol(group: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import os
 import random
 import time
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from otelbridge.cells.book import Book
+from otelbridge.cells.folding import fold
 from otelbridge.cells.rows import RAW_MERGERS
 from otelbridge.cells.shape import Rule, Shape
 from otelbridge.cells.shelf import Shelf
@@ -33,7 +36,6 @@ from tests.cells.books import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 group = pytest.fixture(memory_directory)
 
@@ -353,6 +355,31 @@ def test_unused_places_are_forgotten(group: Path) -> None:
         totals = shelf.read(None)
         assert b"active" not in totals.places
         assert count(totals, b"requests") == 1
+
+
+def test_a_shelf_that_is_let_go_closes_its_files(group: Path) -> None:
+    def open_files() -> int:
+        return len(list(Path("/dev/fd").iterdir()))
+
+    with ExitStack() as stack:
+        for number in range(20):
+            book = stack.enter_context(closing(Book.open(group)))
+            add(book.place(b"requests", COUNTER, b""), number)
+        dead = Book.open(group)
+        dead.close()
+        before = open_files()
+        gc.disable()
+        try:
+            shelf = Shelf(group)
+            shelf.read(None)
+            assert open_files() > before + 20
+            assert fold(group, shelf) == 1
+            shelf.read(None)
+            assert shelf.live() != []
+            del shelf
+            assert open_files() == before
+        finally:
+            gc.enable()
 
 
 WORKER = """
