@@ -11,6 +11,8 @@ from otelbridge.diagnostics import logger
 from otelbridge.errors import ConfigError
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.attach import Attachments
+from otelbridge.metrics.introspection import observe_itself
+from otelbridge.metrics.limits import with_limits
 from otelbridge.metrics.pipeline import Pipeline
 from otelbridge.metrics.processes import Processes
 from otelbridge.metrics.resource import create_resource
@@ -18,10 +20,8 @@ from otelbridge.metrics.switch import switch
 from otelbridge.metrics.views import check_targets, create_views, user_views
 from otelbridge.otlp.reader import create_console_reader, create_otlp_reader
 from otelbridge.otlp.spans import Spans
-from otelbridge.prometheus.endpoint import AsgiEndpoint
 from otelbridge.prometheus.mount import mount
-from otelbridge.prometheus.reader import PrometheusPull
-from otelbridge.prometheus.server import MetricsServer
+from otelbridge.prometheus.pull import Pull
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
     from otelbridge.config.options import Config
+    from otelbridge.prometheus.serving import AsgiEndpoint
 
 _SHUTDOWN_TIMEOUT = 10.0
 
@@ -74,7 +75,7 @@ class Bridge:
         """Where Prometheus can scrape: a full URL for the own server, a path for an application."""
         self.running = False
         """Whether it has been started, and not shut down since."""
-        self._pull: PrometheusPull | None = None
+        self._pull: Pull | None = None
         self._pipeline: Pipeline | None = None
         self._spans: Spans | None = None
         self._attachments: Attachments | None = None
@@ -83,7 +84,7 @@ class Bridge:
     @property
     def endpoint(self) -> AsgiEndpoint | None:
         """The scrape endpoint as an ASGI application, to mount by hand; None when pull is off."""
-        return None if self._pull is None else AsgiEndpoint(self._pull)
+        return None if self._pull is None else self._pull.endpoint()
 
     def render(self, accept: str | None = None) -> str:
         """Render what a scrape would get now.
@@ -94,7 +95,7 @@ class Bridge:
         Returns:
             The text; empty when pull is off.
         """
-        return "" if self._pull is None else self._pull.render(accept).body.decode()
+        return "" if self._pull is None else self._pull.reader.render(accept).body.decode()
 
     def instrument_app(self, app: Any) -> None:
         """Record the HTTP metrics of a further application.
@@ -155,8 +156,9 @@ class Bridge:
         views = user_views(self.config.views)
         check_targets(METRICS.values(), views)
         with ExitStack() as undo:
-            self._serve(undo)
-            provider = self.attached.meter_provider or self._create_pipeline(views, undo).provider
+            processes = self._join(undo)
+            self._serve(processes, undo)
+            provider = self.attached.meter_provider or self._create_pipeline(views, processes, undo).provider
             self._start_spans(undo)
             muted = [domain.meter for domain in DOMAINS if domain.name not in self.config.domains]
             undo.callback(switch.disconnect)
@@ -165,30 +167,37 @@ class Bridge:
             self._undo = undo.pop_all()
         self.running = True
 
-    def _serve(self, undo: ExitStack) -> None:
+    def _join(self, undo: ExitStack) -> Processes | None:
+        if self.config.workers != "merged" or self.attached.meter_provider is not None:
+            return None
+        processes = Processes(self.config.service_name or "", self.config.run_directory)
+        undo.callback(processes.close)
+        return processes
+
+    def _serve(self, processes: Processes | None, undo: ExitStack) -> None:
         config = self.config.prometheus
         if config.mode == "off":
             return
-        self._pull = PrometheusPull(config)
+        self._pull = pull = Pull(config, lambda: processes.degraded if processes else "")
+        undo.callback(pull.close)
         if config.mode == "app":
-            undo.callback(mount(self.attached.app, config.path, AsgiEndpoint(self._pull)))
+            for path, endpoint in pull.endpoints().items():
+                undo.callback(mount(self.attached.app, path, endpoint))
             self.metrics_url = config.path
         else:
-            server = MetricsServer(config, self._pull)
-            undo.callback(server.close)
-            self.metrics_url = server.url
+            role = f"scrape-{config.port}"
+            port = pull.serve(lambda: processes is None or processes.lead(role))
+            undo.callback(port.close)
+            self.metrics_url = port.url
 
-    def _create_pipeline(self, views: Sequence[View], undo: ExitStack) -> Pipeline:
-        processes = None
-        if self.config.workers == "merged":
-            processes = Processes(self.config.service_name or "", self.config.run_directory)
-            undo.callback(processes.close)
+    def _create_pipeline(self, views: Sequence[View], processes: Processes | None, undo: ExitStack) -> Pipeline:
         self.resource = create_resource(self.config, processes.identity if processes else "")
         push: list[MetricReader] = []
         with ExitStack() as undo_push:
             undo_push.callback(_stop, push)
             for destination in self.config.otlp:
-                push.append(create_otlp_reader(destination, processes))  # noqa: PERF401  # those before a failure must be in it
+                reader = create_otlp_reader(destination, processes)
+                push.append(with_limits(reader, destination.cardinality_limits))
             if self.config.console:
                 push.append(create_console_reader())
             self._pipeline = Pipeline(
@@ -198,10 +207,13 @@ class Bridge:
                 push,
                 self.config.exemplar_filter,
                 cardinality_limit=self.config.cardinality_limit,
+                series_limit=self.config.series_limit,
                 processes=processes,
             )
             undo_push.pop_all()
         undo.callback(self._pipeline.shutdown, _SHUTDOWN_TIMEOUT)
+        if "self" in self.config.domains:
+            observe_itself(self._pipeline.provider, processes)
         return self._pipeline
 
     def _start_spans(self, undo: ExitStack) -> None:

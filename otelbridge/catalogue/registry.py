@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from otelbridge.catalogue import agents, business, cost, database, health, http, system, tasks
+from otelbridge.catalogue import agents, business, cost, database, health, http, self, system, tasks
 
 if TYPE_CHECKING:
     from otelbridge.catalogue.model import Domain, Metric
@@ -18,6 +18,7 @@ DOMAINS: tuple[Domain, ...] = (
     business.DOMAIN,
     health.DOMAIN,
     system.DOMAIN,
+    self.DOMAIN,
 )
 """Every domain, in the order documents list them."""
 

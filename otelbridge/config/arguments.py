@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from otelbridge.config import checks, service
 from otelbridge.config.options import OtlpOptions, PrometheusOptions, Settings
+from otelbridge.config.prometheus_checks import PROMETHEUS_CHECKS
 from otelbridge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,17 +28,6 @@ def _headers(where: str, value: object) -> Mapping[str, str]:
     pairs = cast("Mapping[object, object]", value)
     return dict(checks.header(where, name, content) for name, content in pairs.items())
 
-
-PROMETHEUS_CHECKS: Mapping[str, Check] = {
-    "mode": checks.choice(checks.PROMETHEUS_MODES),
-    "path": checks.path,
-    "host": checks.text,
-    "port": checks.port,
-    "target_info": checks.flag,
-    "scope_labels": checks.flag,
-    "cardinality_limits": checks.cardinality_limits,
-}
-"""The check of each field of `PrometheusOptions`."""
 
 OTLP_CHECKS: Mapping[str, Check] = {
     "enabled": checks.flag,
@@ -156,6 +146,12 @@ def _prometheus(value: PrometheusOptions | str | bool | None) -> PrometheusOptio
         return PrometheusOptions(mode="auto" if value else "off")
     if isinstance(value, PrometheusOptions):
         return _checked(value, "prometheus", PROMETHEUS_CHECKS)
+    # A mapping of options may hold a token, so it is not shown.
+    if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(
+            f"prometheus is {type(value).__name__}, which says nothing of the pull path",
+            f"Give PrometheusOptions, True, False or one of: {', '.join(checks.PROMETHEUS_MODES)}",
+        )
     mode: Any = PROMETHEUS_CHECKS["mode"]("prometheus", value)
     return PrometheusOptions(mode=mode)
 

@@ -118,6 +118,21 @@ def cardinality_limits(where: str, value: object) -> dict[str, int]:
     return {str(kind): limit(f"{where}.{kind}", number) for kind, number in said.items()}
 
 
+def file(where: str, value: object) -> str:
+    """Check the path of a file. Whether it exists is not asked here. Errors never show what is no path.
+
+    What is given by mistake for the path of a key is the key itself.
+    """
+    if not isinstance(value, str):
+        raise ConfigError(f"{where} is {type(value).__name__}, not the path of a file", "Give the path as text")
+    if _CONTROL.search(value):
+        raise ConfigError(
+            f"{where} holds line breaks or other control characters (not shown, it may be secret)",
+            "Give the path of the file, not what is in it",
+        )
+    return text(where, value)
+
+
 def directory(where: str, value: object) -> Path:
     """Check the path of a directory. Whether it exists is not asked here."""
     found = Path(value) if isinstance(value, str) and not _CONTROL.search(value) else None

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from otelbridge.config import checks
-from otelbridge.config.arguments import PROMETHEUS_CHECKS
 from otelbridge.config.options import PrometheusOptions
+from otelbridge.config.prometheus_checks import PROMETHEUS_CHECKS
 from otelbridge.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SECTION = "distribution.otelbridge"
 """The key path of the section."""
+
+_MAPPINGS = frozenset({"prometheus", "cardinality_limits", "basic_users"})
 
 
 def read_distribution(section: Mapping[str, object]) -> dict[str, Any]:
@@ -34,17 +36,38 @@ def read_distribution(section: Mapping[str, object]) -> dict[str, Any]:
 
 def _checked(where: str, section: Mapping[str, object], known: Mapping[str, Check]) -> dict[str, Any]:
     for key in section:
+        _refuse_glued(where, key)
         if key not in known:
             raise unknown_name(f"key in {where}", key, known)
+        _refuse_nested(f"{where}.{key}", key, section[key])
     return {key: known[key](f"{where}.{key}", value) for key, value in section.items() if value is not None}
 
 
+def _refuse_glued(where: str, text: object) -> None:
+    # To YAML "bearer_token:abc" is one word, and what is behind the colon may be secret.
+    name, colon, _ = str(text).partition(":")
+    if colon:
+        raise ConfigError(
+            f"{where} has {name + ':...'!r} as one word (the rest is not shown)", "Put a space behind the colon"
+        )
+
+
+def _refuse_nested(where: str, key: str, value: object) -> None:
+    # Keys that are indented too far end up here, a token among them.
+    items = cast("list[object]", value) if isinstance(value, list) else [value]
+    if key not in _MAPPINGS and any(isinstance(item, Mapping) for item in items):
+        raise ConfigError(f"{where} holds keys of its own (not shown, they may be secret)", "Check the indentation")
+
+
 def _prometheus(where: str, value: object) -> PrometheusOptions:
+    if isinstance(value, str):
+        _refuse_glued(where, value)
     if isinstance(value, (str, bool)):
         value = {"mode": value}
     if not isinstance(value, Mapping):
         raise ConfigError(
-            f"{where} is {value!r}", f"Give a mapping with some of: {', '.join(PROMETHEUS_CHECKS)}; or the mode alone"
+            f"{where} is {type(value).__name__}, which is no mapping",
+            f"Give a mapping with some of: {', '.join(PROMETHEUS_CHECKS)}; or the mode alone",
         )
     said = dict(cast("Mapping[str, object]", value))
     # YAML 1.1 reads the bare words on and off as truth values.

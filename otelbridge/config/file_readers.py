@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,23 +17,32 @@ if TYPE_CHECKING:
     from opentelemetry.configuration.models import (
         CardinalityLimits,
         ExperimentalPrometheusMetricExporter,
+        IncludeExclude,
         MeterProvider,
         PeriodicMetricReader,
         PullMetricReader,
     )
 
+    from otelbridge.config.options import TranslationStrategy
+
 _PULL = ("prometheus_development",)
 _PUSH = ("otlp_http", "otlp_grpc", "otlp_file_development", "console")
 # The file writes one word of the environment's differently.
 _TEMPORALITIES = {"low_memory": "lowmemory"}
-_TRANSLATION = "underscore_escaping_with_suffixes"
+_WILDCARD = re.compile(r"[*?]")
+# The file spells the values of the specification in its own way.
+_STRATEGIES: Mapping[str, TranslationStrategy] = {
+    "underscore_escaping_with_suffixes": "UnderscoreEscapingWithSuffixes",
+    "underscore_escaping_without_suffixes/development": "UnderscoreEscapingWithoutSuffixes",
+    "no_utf8_escaping_with_suffixes/development": "NoUTF8EscapingWithSuffixes",
+    "no_translation/development": "NoTranslation",
+}
 
 _NOT_HONOURED: Mapping[str, str] = {
     "producers": "Leave it out; other metrics reach the provider as instruments",
     "cardinality_limits": "Leave it out here, and set distribution.otelbridge.cardinality_limit for all readers",
     "max_export_batch_size_development": "Leave it out; an export is sent whole",
     "meter_configurator_development": "Leave it out, and switch domains off under distribution.otelbridge.domains",
-    "resource_constant_labels": "Leave it out, and join with target_info in PromQL",
 }
 
 
@@ -90,20 +100,31 @@ def _pull(where: str, reader: PullMetricReader) -> PrometheusOptions:
 
 
 def _prometheus(where: str, exporter: ExperimentalPrometheusMetricExporter) -> PrometheusOptions:
-    _refuse(where, exporter, ("resource_constant_labels",))
     strategy = exporter.translation_strategy
-    if strategy is not None and strategy.value != _TRANSLATION:
-        raise ConfigError(
-            f"{where}.translation_strategy is {strategy.value!r}",
-            f"Use {_TRANSLATION}, or leave it out; the dashboards and rules rely on these names",
-        )
     return PrometheusOptions(
         mode="auto",
         host=None if exporter.host is None else checks.text(f"{where}.host", exporter.host),
         port=None if exporter.port is None else checks.port(f"{where}.port", exporter.port),
         scope_labels=exporter.scope_info_enabled,
         target_info=exporter.target_info_enabled_development,
+        translation_strategy=None if strategy is None else _STRATEGIES[strategy.value],
+        resource_labels=_resource_labels(f"{where}.resource_constant_labels", exporter.resource_constant_labels),
     )
+
+
+def _resource_labels(where: str, section: IncludeExclude | None) -> tuple[str, ...] | None:
+    if section is None:
+        return None
+    if section.included is None:
+        raise ConfigError(
+            f"{where} does not say what is included, which means every attribute of the resource",
+            "Name under included the attributes whose values are the same for long; target_info has them all",
+        )
+    excluded = section.excluded or []
+    for key in (*section.included, *excluded):
+        if _WILDCARD.search(key):
+            raise ConfigError(f"{where} has the pattern {key!r}, which cannot be honoured", "Give the keys in full")
+    return checks.names(f"{where}.included", [key for key in section.included if key not in excluded])
 
 
 def _periodic(where: str, reader: PeriodicMetricReader) -> OtlpOptions:

@@ -10,6 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from otelbridge.config.prometheus_options import (
+    Prometheus,
+    PrometheusChoice,
+    PrometheusMode,
+    PrometheusOptions,
+    TranslationStrategy,
+)
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -17,46 +25,32 @@ if TYPE_CHECKING:
 
     from otelbridge.config.view import FileView
 
+__all__ = [
+    "Compression",
+    "Config",
+    "ExemplarFilter",
+    "HistogramAggregation",
+    "Otlp",
+    "OtlpOptions",
+    "OtlpProtocol",
+    "Prometheus",
+    "PrometheusChoice",
+    "PrometheusMode",
+    "PrometheusOptions",
+    "ResourceValue",
+    "Settings",
+    "Temporality",
+    "TranslationStrategy",
+    "Workers",
+]
+
 ResourceValue = str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
-PrometheusMode = Literal["app", "server", "off"]
-PrometheusChoice = Literal["auto", "app", "server", "off"]
 OtlpProtocol = Literal["http/protobuf", "grpc"]
 Compression = Literal["gzip", "none"]
 Temporality = Literal["cumulative", "delta", "lowmemory"]
 HistogramAggregation = Literal["explicit_bucket_histogram", "base2_exponential_bucket_histogram"]
 ExemplarFilter = Literal["always_on", "always_off", "trace_based"]
 Workers = Literal["merged", "separate"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrometheusOptions:
-    """How Prometheus scrapes this process."""
-
-    mode: PrometheusChoice | None = None
-    """``app`` serves on the application given as ``app=``, ``server`` on a port of its own, ``off`` not
-    at all. ``auto``, the default, is ``app`` where an application is given, else ``server``; said in a
-    higher source it undoes an ``off`` of a lower one."""
-
-    path: str | None = None
-    """Path of the endpoint. Default ``/metrics``."""
-
-    host: str | None = None
-    """Address the own server listens on. Default ``localhost``."""
-
-    port: int | None = None
-    """Port the own server listens on; 0 takes a free one. Default 9464."""
-
-    target_info: bool | None = None
-    """Whether the resource appears as the series ``target_info``. Default true."""
-
-    scope_labels: bool | None = None
-    """Whether every series carries the labels ``otel_scope_name`` and ``otel_scope_version``.
-    Default false, so that pull and push show the same labels."""
-
-    cardinality_limits: Mapping[str, int] | None = None
-    """Attribute sets that a stream keeps apart in a scrape, by kind of instrument: ``counter``,
-    ``up_down_counter``, ``histogram``, ``gauge``, ``observable_counter``, ``observable_up_down_counter``,
-    ``observable_gauge``, and ``default`` for kinds that are not named. By default that of the process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,32 +172,6 @@ class Settings:
 
     series_limit: int | None = None
     """Attribute sets that all streams of a process keep apart together."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prometheus:
-    """The pull path, decided."""
-
-    mode: PrometheusMode = "off"
-    """Where it is served."""
-
-    path: str = "/metrics"
-    """Path of the endpoint."""
-
-    host: str = "localhost"
-    """Address of the own server."""
-
-    port: int = 9464
-    """Port of the own server."""
-
-    target_info: bool = True
-    """Whether ``target_info`` appears."""
-
-    scope_labels: bool = False
-    """Whether scope labels appear."""
-
-    cardinality_limits: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Attribute sets a stream keeps apart, by kind of instrument; empty leaves it to the process."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from otelbridge.config.checks import DETECTORS
 from otelbridge.config.destinations import resolve_otlp
-from otelbridge.config.options import Config, Prometheus, PrometheusOptions
+from otelbridge.config.options import Config
+from otelbridge.config.pull import resolve_prometheus
 from otelbridge.errors import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from otelbridge.config.options import PrometheusMode, Settings
+    from otelbridge.config.options import Settings
 
 _DOMAINS_SAID_BY = ("domains", "OTELBRIDGE_DOMAINS", "distribution.otelbridge.domains")
 
@@ -34,7 +35,7 @@ def resolve(
         Settings in which nothing is left open.
 
     Raises:
-        ConfigError: A domain is unknown.
+        ConfigError: A domain is unknown, or settings of the pull path contradict each other.
     """
     sources = (arguments, environment, file)
     traces = _first(sources, "traces", False)
@@ -45,7 +46,7 @@ def resolve(
         environment=_first(sources, "environment", None),
         resource_attributes=_merged([source.resource_attributes for source in sources]),
         detectors=_first(sources, "detectors", DETECTORS),
-        prometheus=_prometheus([source.prometheus or PrometheusOptions() for source in sources], app=app),
+        prometheus=resolve_prometheus([source.prometheus for source in sources], app=app),
         otlp=otlp,
         domains=_domains(sources, known_domains),
         views=tuple(view for source in sources for view in source.views or ()),
@@ -86,21 +87,6 @@ def _merged(mappings: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
     for mapping in reversed(mappings):
         merged.update(mapping or {})
     return merged
-
-
-def _prometheus(sources: Sequence[PrometheusOptions], *, app: bool) -> Prometheus:
-    decided = {each.name: _first(sources, each.name, None) for each in fields(Prometheus) if each.name != "mode"}
-    said = {name: value for name, value in decided.items() if value is not None}
-    return Prometheus(mode=_mode(sources, app=app), **said)
-
-
-def _mode(sources: Sequence[PrometheusOptions], *, app: bool) -> PrometheusMode:
-    said = [source.mode for source in sources if source.mode is not None]
-    if said and said[0] == "off":
-        return "off"
-    # "auto" leaves the place open, so a lower source that names one decides; its "off" has lost.
-    places: list[PrometheusMode] = [mode for mode in said if mode in ("app", "server")]
-    return places[0] if places else ("app" if app else "server")
 
 
 def _domains(sources: Sequence[Settings], known: frozenset[str]) -> frozenset[str]:

@@ -33,8 +33,9 @@ def flag(name: str, text: str) -> bool:
 
 def word(known: Iterable[str]) -> Reader:
     """Make the reader of one of a few words, in any case."""
-    check = checks.choice(known)
-    return lambda name, text: check(name, text.lower())
+    words = {each.lower(): each for each in known}
+    check = checks.choice(words.values())
+    return lambda name, text: check(name, words.get(text.lower(), text))
 
 
 def protocol(name: str, text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from otelbridge.config import checks, pairs, texts
+from otelbridge.config import checks, pairs, prometheus_checks, texts
 
 if TYPE_CHECKING:
     from otelbridge.config.texts import Reader
@@ -35,6 +35,7 @@ class Variable:
 
 _OTLP = "OTEL_EXPORTER_OTLP_"
 _METRICS = "OTEL_EXPORTER_OTLP_METRICS_"
+_PULL = "OTELBRIDGE_PROMETHEUS_"
 
 _DESTINATION: tuple[tuple[str, str, Reader, str], ...] = (
     ("PROTOCOL", "otlp.protocol", texts.protocol, "Wire protocol of OTLP: http/protobuf or grpc."),
@@ -44,6 +45,43 @@ _DESTINATION: tuple[tuple[str, str, Reader, str], ...] = (
     ("CLIENT_KEY", "otlp.client_key", checks.text, "File with the key of the client certificate."),
     ("CLIENT_CERTIFICATE", "otlp.client_certificate", checks.text, "File with the client certificate for mTLS."),
     ("INSECURE", "otlp.insecure", texts.flag, "Whether gRPC goes without TLS: true or false."),
+)
+
+# Each sets the field of the same name.
+_PULL_SETTINGS: tuple[tuple[str, Reader, str], ...] = (
+    ("PATH", checks.path, "Path of the scrape endpoint."),
+    ("TARGET_INFO", texts.flag, "Whether the resource appears as the series target_info: true or false."),
+    (
+        "SCOPE_LABELS",
+        texts.flag,
+        "Whether every series carries otel_scope_name and otel_scope_version: true or false.",
+    ),
+    (
+        "TRANSLATION_STRATEGY",
+        texts.word(prometheus_checks.STRATEGIES),
+        "How names become Prometheus names: UnderscoreEscapingWithSuffixes, UnderscoreEscapingWithoutSuffixes, "
+        "NoUTF8EscapingWithSuffixes or NoTranslation.",
+    ),
+    (
+        "RESOURCE_LABELS",
+        texts.names,
+        "Resource attributes that every series carries as labels: a list of keys, or none.",
+    ),
+    ("CREATED", texts.flag, "Whether OpenMetrics says since when a series counts (_created): true or false."),
+    ("MAX_BYTES", texts.limit, "Bytes above which whole families are left out of a page, the largest first."),
+    ("BEARER_TOKEN", prometheus_checks.bearer_token, "Token that a scrape must show. Secret."),
+    ("BEARER_TOKEN_FILE", checks.file, "File with that token, read anew for each request."),
+    (
+        "CLIENT_NAMES",
+        texts.names,
+        "Names of which a client's certificate must carry one: a list, or none. Needs a client CA.",
+    ),
+    ("INSECURE", texts.flag, "Whether everybody who reaches the own metrics server may read: true or false."),
+    ("TLS_CERTIFICATE", checks.file, "File with the certificate of the own metrics server."),
+    ("TLS_KEY", checks.file, "File with the key of that certificate."),
+    ("TLS_CLIENT_CA", checks.file, "File with the CA that clients' certificates must be signed by."),
+    ("WEB_CONFIG_FILE", checks.file, "The web.config.yml that says who may read, and how TLS is spoken."),
+    ("HEALTH", texts.flag, "Whether /healthz and /-/ready are served beside the metrics: true or false."),
 )
 
 VARIABLES: tuple[Variable, ...] = (
@@ -78,19 +116,7 @@ VARIABLES: tuple[Variable, ...] = (
         texts.word(checks.PROMETHEUS_MODES),
         "Where Prometheus scrapes: app, server, auto or off. Wins over OTEL_METRICS_EXPORTER.",
     ),
-    Variable("OTELBRIDGE_PROMETHEUS_PATH", "prometheus.path", checks.path, "Path of the scrape endpoint."),
-    Variable(
-        "OTELBRIDGE_PROMETHEUS_TARGET_INFO",
-        "prometheus.target_info",
-        texts.flag,
-        "Whether the resource appears as the series target_info: true or false.",
-    ),
-    Variable(
-        "OTELBRIDGE_PROMETHEUS_SCOPE_LABELS",
-        "prometheus.scope_labels",
-        texts.flag,
-        "Whether every series carries otel_scope_name and otel_scope_version: true or false.",
-    ),
+    *(Variable(f"{_PULL}{name}", f"prometheus.{name.lower()}", read, says) for name, read, says in _PULL_SETTINGS),
     Variable(f"{_OTLP}ENDPOINT", "otlp.endpoint", checks.url, "Base URL of the OTLP receiver. Switches OTLP on."),
     Variable(
         f"{_METRICS}ENDPOINT",

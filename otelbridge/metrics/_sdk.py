@@ -34,9 +34,16 @@ from otelbridge.metrics.kinds import Kind
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
+    from opentelemetry.metrics import (
+        CallbackT,
+        Instrument,
+        MeterProvider,
+        ObservableCounter,
+        ObservableGauge,
+        ObservableUpDownCounter,
+    )
     from opentelemetry.metrics import Counter as SdkApiCounter
     from opentelemetry.metrics import Histogram as SdkApiHistogram
-    from opentelemetry.metrics import Instrument, MeterProvider
     from opentelemetry.metrics import UpDownCounter as SdkApiUpDownCounter
     from opentelemetry.sdk.metrics import ExemplarReservoir
     from opentelemetry.sdk.metrics._internal.instrument import _Instrument  # pyright: ignore[reportPrivateUsage]
@@ -46,7 +53,6 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
 
     from otelbridge.catalogue.model import MergeRule
-    from otelbridge.metrics.identity import StreamIdentity
 
     # The parts of the SDK's untyped private classes that we lean on.
 
@@ -61,6 +67,8 @@ if TYPE_CHECKING:
     class SdkMeter:
         _instrument_registration_lock: Any
         _instrument_ids_lock: Any
+        _instrument_ids: dict[str, Any]
+        _instrumentation_scope: InstrumentationScope
 
         def __init__(self, scope: Any, consumer: Any, *, _meter_config: Any) -> None: ...
 
@@ -79,9 +87,22 @@ if TYPE_CHECKING:
             explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
         ) -> SdkApiHistogram: ...
 
+        def create_observable_counter(
+            self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
+        ) -> ObservableCounter: ...
+
+        def create_observable_up_down_counter(
+            self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
+        ) -> ObservableUpDownCounter: ...
+
+        def create_observable_gauge(
+            self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
+        ) -> ObservableGauge: ...
+
     class ViewInstrumentMatch:
         _name: str
         _view: View
+        _description: str
         _instrument: Any
         _instrument_class_aggregation: dict[type[Any], Any]
         _aggregation: object
@@ -102,6 +123,7 @@ if TYPE_CHECKING:
         _lock: Any
         _sdk_config: Any
         _instrument_class_aggregation: dict[type[Any], Any]
+        _instrument_class_temporality: dict[type[Any], Any]
         _instrument_view_instrument_matches: dict[Any, list[Any]]
 
         def __init__(self, sdk_config: Any, temporality: Any, aggregations: Any) -> None: ...
@@ -149,7 +171,11 @@ _INSTRUMENTS: dict[str, Any] = {
     }.items()
 }
 
+INSTRUMENT_KINDS = tuple(_INSTRUMENTS)
+"""The names `kind_name` gives."""
+
 __all__ = [
+    "INSTRUMENT_KINDS",
     "ApiGauge",
     "Gauge",
     "InstrumentationScope",
@@ -165,6 +191,7 @@ __all__ = [
     "YieldingView",
     "advised_boundaries",
     "attribute_key",
+    "attributes_of",
     "clean_attributes",
     "create_aggregation",
     "create_instrument",
@@ -172,6 +199,7 @@ __all__ = [
     "global_meter_provider",
     "global_tracer_provider",
     "is_enabled",
+    "is_registered",
     "kind_name",
     "kind_of",
     "preferences",
@@ -335,6 +363,11 @@ def create_aggregation(match: ViewInstrumentMatch, attributes: Mapping[str, AnyV
     return aggregation._create_aggregation(match._instrument, attributes, factory, time_ns())
 
 
+def attributes_of(aggregation: Any) -> Mapping[str, AnyValue]:
+    """Give the attribute set of an aggregation of the SDK."""
+    return aggregation._attributes or {}
+
+
 def tracing() -> bool:
     """Tell whether somebody has set up tracing, without which no measurement is inside a sampled span.
 
@@ -345,6 +378,10 @@ def tracing() -> bool:
 
 class MetricReaderStorage(BaseStorage):
     """The SDK's storage of one reader, with a say in how a view and an instrument become a stream."""
+
+    def __init__(self, sdk_config: Any, temporality: Any, aggregations: Any) -> None:
+        super().__init__(sdk_config, temporality, aggregations)
+        self._names: dict[tuple[object, str], dict[Any, Any]] = {}
 
     def create_match(self, view: View, instrument: Any) -> ViewInstrumentMatch:
         """Make the match of a view and an instrument."""
@@ -359,23 +396,44 @@ class MetricReaderStorage(BaseStorage):
                 if not known:
                     known.append(self.create_match(_storage._DEFAULT_VIEW, instrument))
                 self._instrument_view_instrument_matches[instrument] = known
+                self._name(instrument, known)
             return known
 
     def _handle_view_instrument_match(self, instrument: Any, view_instrument_matches: list[Any]) -> None:
-        for view in self._sdk_config.views:
-            if not view._match(instrument) or not self._check_view_instrument_compatibility(view, instrument):
+        view_instrument_matches.extend(
+            self.create_match(view, instrument)
+            for view in self._sdk_config.views
+            if view._match(instrument) and self._check_view_instrument_compatibility(view, instrument)
+        )
+
+    def _name(self, instrument: Any, matches: list[Any]) -> None:
+        """Report two instruments whose streams have one name; specification, "Duplicate instrument registration"."""
+        # Names are unique within a scope; two libraries may well measure the same thing.
+        for match in matches:
+            if isinstance(match._aggregation, _aggregation._DropAggregation):
                 continue
-            match = self.create_match(view, instrument)
-            for other_instrument, others in self._instrument_view_instrument_matches.items():
-                # Names are unique within a scope; two libraries may well measure the same thing.
-                same_scope = other_instrument.instrumentation_scope == instrument.instrumentation_scope
-                if same_scope and any(other.conflicts(match) for other in others):
-                    warn_once(
-                        (match._name, "conflict"),
-                        "Two instruments or views make streams of the name %s; a backend may take them for one.",
-                        match._name,
-                    )
-            view_instrument_matches.append(match)
+            others = self._names.setdefault((instrument.instrumentation_scope, match._name), {})
+            first = next(iter(others), None)
+            others[match] = instrument
+            if first is not None and others[first] is not instrument:
+                warn_once(
+                    (instrument.instrumentation_scope.name, match._name, "duplicate"),
+                    "Two instruments of the scope %s are exported as %s: %s, and %s. A backend may take them for one. "
+                    "Give them the same kind, unit and description, or rename one by a view.",
+                    instrument.instrumentation_scope.name,
+                    match._name,
+                    _described(first),
+                    _described(match),
+                )
+
+    def _unname(self, matches: list[Any]) -> None:
+        for match in matches:
+            self._names.get((match._instrument.instrumentation_scope, match._name), {}).pop(match, None)
+
+
+def _described(match: Any) -> str:
+    instrument = match._instrument
+    return f"the {kind_name(instrument)} {instrument.name!r} (unit {instrument.unit!r}, {match._description!r})"
 
 
 def registered_readers() -> tuple[Any, set[Any]]:
@@ -431,21 +489,32 @@ def kind_name(instrument: object) -> str:
     return next(name for name, type_ in _INSTRUMENTS.items() if isinstance(instrument, type_))
 
 
-def create_instrument(identity: StreamIdentity, scope_attributes: Mapping[str, AnyValue]) -> Any:
+def create_instrument(
+    kind: str, name: str, scope: InstrumentationScope, unit: str, description: str, boundaries: Any = None
+) -> Any:
     """Make an instrument that belongs to no meter.
 
     Args:
-        identity: What it is.
-        scope_attributes: The attributes of its scope.
+        kind: Name of its kind, see `kind_name`.
+        name: Its name.
+        scope: Its scope.
+        unit: Its unit.
+        description: Its description.
+        boundaries: Advised bucket boundaries of a histogram.
 
     Returns:
         An instrument of the SDK.
 
     Raises:
         KeyError: There is no such kind of instrument.
+        Exception: The SDK refuses the name or the unit.
     """
-    scope = InstrumentationScope(identity.scope, identity.version, identity.schema_url, scope_attributes or None)
-    settings: dict[str, Any] = {"unit": identity.unit, "description": identity.description}
-    if identity.instrument == "histogram":
-        settings["explicit_bucket_boundaries_advisory"] = identity.boundaries
-    return _INSTRUMENTS[identity.instrument](identity.name, scope, None, **settings)
+    settings: dict[str, Any] = {"unit": unit, "description": description}
+    if kind == "histogram":
+        settings["explicit_bucket_boundaries_advisory"] = boundaries
+    return _INSTRUMENTS[kind](name, scope, None, **settings)
+
+
+def is_registered(meter: SdkMeter, kind: str, name: str, unit: str, description: str) -> bool:
+    """Tell whether a meter has made an instrument already, so that asking again gives the same one."""
+    return ",".join([name.strip().lower(), _INSTRUMENTS[kind].__name__, unit, description]) in meter._instrument_ids

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from functools import partial
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.context import get_current
 from opentelemetry.metrics import CallbackOptions
@@ -22,13 +23,17 @@ from otelbridge.metrics._sdk import (
 )
 from otelbridge.metrics.bound import create_bound_writer
 from otelbridge.metrics.guests import Guests
-from otelbridge.metrics.instruments import SYNCHRONOUS
+from otelbridge.metrics.instruments import SYNCHRONOUS, bind_to_nothing
+from otelbridge.metrics.limits import Limits
 from otelbridge.metrics.observed import ObservedMatch
+from otelbridge.metrics.quota import Quota
 from otelbridge.metrics.readers import SharedMatch, Storage
 from otelbridge.metrics.registry import StreamRegistry
 from otelbridge.metrics.writers import create_check, create_writer, join, nothing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.context import Context
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.util.types import Attributes
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
     from otelbridge.metrics.series import Series
     from otelbridge.metrics.streams import Stream
     from otelbridge.metrics.writers import BoundWrite, Offer, Watch, Write
+
+_T = TypeVar("_T")
 
 
 def _always() -> bool:
@@ -48,15 +55,30 @@ class Consumer(SynchronousMeasurementConsumer):
 
     Args:
         configuration: The SDK's configuration: resource, views, exemplar filter.
-        limit: Cardinality limit of a stream.
+        cardinality_limit: How many attribute sets a stream keeps apart.
+        series_limit: How many all streams keep apart together.
+        instrument_limit: How many instruments there may be.
         processes: The group of processes this one belongs to; None keeps to itself.
     """
 
-    def __init__(self, configuration: Any, limit: int, processes: Processes | None = None) -> None:
+    def __init__(
+        self,
+        configuration: Any,
+        *,
+        cardinality_limit: int,
+        series_limit: int,
+        instrument_limit: int,
+        processes: Processes | None = None,
+    ) -> None:
         super().__init__(configuration, ())
         self._processes = processes
-        self._streams = StreamRegistry(configuration.views, processes)
-        self._limit = limit
+        self._streams = StreamRegistry(configuration.views, processes, series_limit)
+        self._limit = cardinality_limit
+        self._count = Quota(
+            instrument_limit,
+            "There are %d instruments, which is the limit; further ones record nothing. Create instruments once, and "
+            "tell what varies by attributes.",
+        )
         self._instruments: list[Any] = []
         self._guests = Guests(self)
         self._watch = self._create_watch()
@@ -64,12 +86,29 @@ class Consumer(SynchronousMeasurementConsumer):
         self._wiring = threading.RLock()
         self._observing = threading.RLock()
         if processes is not None:
-            processes.watch(self.observe, lambda: bool(self._async_instruments))
+            processes.watch(self.observe, lambda: bool(self._async_instruments), self._streams.tidy)
+
+    @property
+    def held(self) -> int:
+        """How many attribute sets all streams keep apart now."""
+        return self._streams.held.used
+
+    def overflowing(self) -> dict[str, int]:
+        """Tell which metrics count some attribute sets together for want of room, and in how many streams."""
+        streams = {id(stream): (stream.name, stream) for stream in self._streams.all()}
+        for storage in self._reader_storages.values():
+            streams.update({id(match): (match.name, match) for match in storage.limited()})
+        return Counter(name for name, stream in streams.values() if stream.overflowing)
+
+    def admit(self) -> bool:
+        """Tell whether there may be one more instrument, and warn if not."""
+        return self._count.admits()
 
     def register(self, instrument: Any) -> None:
         """Wire a new synchronous instrument."""
         with self._wiring:
             self._guests.leave(instrument)
+            self._count.add(1)
             self._instruments.append(instrument)
             self._wire(instrument)
 
@@ -77,13 +116,17 @@ class Consumer(SynchronousMeasurementConsumer):
         """Take note of a new observable instrument."""
         with self._wiring:
             self._guests.leave(instrument)
+            self._count.add(1)
         super().register_asynchronous_instrument(instrument)
+        for storage in self._reader_storages.values():
+            storage.matches(instrument)
         if self._processes is not None:
             self._processes.attend()
 
     def unregister(self, instrument: Any) -> None:
         """Let nobody read an instrument any longer. Its streams stay for the one that takes its place."""
         with self._wiring:
+            self._count.add(-1)
             self._instruments = [other for other in self._instruments if other is not instrument]
             for storage in self._reader_storages.values():
                 for match in storage.matches(instrument):
@@ -93,6 +136,7 @@ class Consumer(SynchronousMeasurementConsumer):
 
     def read(self, instrument: Any) -> None:
         """Let the readers read an observable instrument that other processes have."""
+        self._count.add(1)
         for storage in self._reader_storages.values():
             storage.matches(instrument)
 
@@ -101,7 +145,8 @@ class Consumer(SynchronousMeasurementConsumer):
         temporality, aggregations = map(_with_our_classes, preferences(metric_reader))
         # Deltas of several processes cannot be told apart by who receives them: each sends its own.
         merged = self._processes is not None and AggregationTemporality.DELTA not in temporality.values()
-        storage = Storage(self._sdk_config, temporality, aggregations, self._limit, self._streams, merged=merged)
+        limits = Limits(self._limit, metric_reader)
+        storage = Storage(self._sdk_config, temporality, aggregations, limits, self._streams, merged=merged)
         with self._lock, self._wiring:
             self._reader_storages = {**self._reader_storages, metric_reader: storage}
             self._rewire()
@@ -125,8 +170,8 @@ class Consumer(SynchronousMeasurementConsumer):
         self._observing = threading.RLock()
         if self._processes is not None:
             self._processes.after_fork()
-        for stream in self._streams.all():
-            stream.after_fork()
+        self._count.after_fork()
+        self._streams.after_fork()
         for storage in self._reader_storages.values():
             storage.after_fork()
 
@@ -140,14 +185,30 @@ class Consumer(SynchronousMeasurementConsumer):
         Returns:
             The data, as the SDK's consumer gives it.
         """
+        return self.visit(metric_reader, lambda storage: storage.collect(), timeout_millis)
+
+    def visit(self, metric_reader: Any, read: Callable[[Storage], _T], timeout_millis: float = 10_000) -> _T:
+        """Bring everything up to date for a reader, and let it be read.
+
+        Args:
+            metric_reader: The reader.
+            read: Takes out of the reader's storage what is wanted. Only one reads at a time.
+            timeout_millis: How long callbacks may take.
+
+        Returns:
+            What `read` gave.
+        """
         storage: Storage = self._reader_storages[metric_reader]
         if self._processes is not None and storage.merged:
             # Before the lock, since other processes may be waiting for this one's observations meanwhile.
             self._processes.refresh()
             self._guests.receive(self._processes.totals)
+        self._streams.tidy()
         with self._lock:
+            storage.tidy()
             self._call_back(storage, timeout_millis)
-            return storage.collect()
+            with self._streams.calm.reading():
+                return read(storage)
 
     def observe(self) -> None:
         """Run all callbacks, so that the other processes see what they observe now."""
@@ -194,7 +255,7 @@ class Consumer(SynchronousMeasurementConsumer):
 
     def _wire(self, instrument: Any) -> None:
         if not is_enabled(instrument):
-            instrument.wire(nothing, _bind_to_nothing)
+            instrument.wire(nothing, bind_to_nothing, nothing)
             return
         storages: list[Any] = list(self._reader_storages.values())
         matches = [match for storage in storages for match in storage.matches(instrument)]
@@ -217,7 +278,11 @@ class Consumer(SynchronousMeasurementConsumer):
                 bound.append(partial(_with_attributes, measure, attributes))
             return join(bound) if len(bound) == 1 else _bound_to_all(bound)
 
-        instrument.wire(join(writers), bind)
+        def remove(attributes: Attributes) -> None:
+            for stream in shared.values():
+                stream.remove(attributes)
+
+        instrument.wire(join(writers), bind, remove)
 
     def _measure(self, instrument: Any, matches: list[Any]) -> Write:
         check = create_check(instrument.name, signed=instrument.signed)
@@ -237,10 +302,6 @@ class Consumer(SynchronousMeasurementConsumer):
         if isinstance(self._sdk_config.exemplar_filter, AlwaysOffExemplarFilter):
             return None
         return tracing if isinstance(self._sdk_config.exemplar_filter, TraceBasedExemplarFilter) else _always
-
-
-def _bind_to_nothing(_attributes: Attributes) -> BoundWrite:
-    return nothing
 
 
 def _with_attributes(write: Write, attributes: Attributes, amount: float) -> None:

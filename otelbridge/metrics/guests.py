@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from otelbridge.diagnostics import warn_once
-from otelbridge.metrics._sdk import create_instrument, kind_name
+from otelbridge.metrics._sdk import InstrumentationScope, create_instrument, kind_name
 from otelbridge.metrics.identity import StreamIdentity, decode_attributes
 from otelbridge.metrics.instruments import SYNCHRONOUS
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 class Host(Protocol):
     """Takes instruments in and out."""
+
+    def admit(self) -> bool:
+        """Tell whether there may be one more instrument."""
+        ...
 
     def register(self, instrument: Any) -> None:
         """Wire a synchronous instrument."""
@@ -73,9 +77,13 @@ class Guests:
 
     def _make(self, identity: StreamIdentity) -> None:
         attributes = decode_attributes(identity.scope_attributes.encode())
-        instrument = create_instrument(identity, attributes)
+        scope = InstrumentationScope(identity.scope, identity.version, identity.schema_url, attributes or None)
+        instrument = create_instrument(
+            identity.instrument, identity.name, scope, identity.unit, identity.description, identity.boundaries
+        )
         key = _key_of(instrument)
-        if key in self._known:
+        # Two streams may be of one instrument: two views select it, or two readers have other limits.
+        if key in self._known or key in self._present or not self._host.admit():
             return
         ours = SYNCHRONOUS.get(instrument.__class__)
         if ours is None:

@@ -57,6 +57,9 @@ class StreamIdentity:
     details: str
     """What else makes the kind, for instance its bucket boundaries."""
 
+    limit: int = 0
+    """How many attribute sets it keeps apart where that is the reader's own limit; 0 where it is everybody's."""
+
     def encode(self) -> bytes:
         """Write it."""
         return _dump(asdict(self))

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from otelbridge.metrics.writers import BoundWrite, Write
 
 
+def bind_to_nothing(_attributes: Attributes) -> BoundWrite:
+    """Give a handle's recording method that wants no measurements."""
+    return nothing
+
+
 class BoundCounter:
     """A counter or up-down counter with its attributes resolved; OpenTelemetry API specification, "Bind"."""
 
@@ -58,16 +63,20 @@ class _Wired:
     bound: type[Any] = BoundCounter
     """What `bind` gives."""
 
-    def wire(self, write: Write, bind: Callable[[Attributes], BoundWrite]) -> None:
+    def wire(
+        self, write: Write, bind: Callable[[Attributes], BoundWrite], remove: Callable[[Attributes], None]
+    ) -> None:
         """Connect the instrument, and the handles it has given, to its streams.
 
         Args:
             write: Records into all of them.
             bind: Makes what records into one series of each.
+            remove: Forgets the series of an attribute set in each.
         """
         # On the instance, where it is found without the descriptor protocol and needs no second call.
         setattr(self, self.verb, write)
         self._bind = bind
+        self._remove = remove
         for handle, attributes in list(self._handles().items()):
             setattr(handle, self.verb, bind(attributes))
 
@@ -85,6 +94,20 @@ class _Wired:
         handle = self.bound(nothing if bind is None else bind(attributes))
         self._handles()[handle] = attributes
         return handle
+
+    def remove(self, attributes: Attributes = None) -> None:
+        """Forget an attribute set, until it is recorded to again: then it begins at zero.
+
+        Readers of deltas are still given what they have not been given yet. Where several processes are seen as one,
+        the others show it as long as they have it, and the total of all goes on when it comes back. Aggregations of
+        the user's own making forget nothing. Never raises.
+
+        Args:
+            attributes: The attribute set, as it was given to the recording method or to `bind`.
+        """
+        remove = getattr(self, "_remove", None)
+        if remove is not None:
+            remove(attributes)
 
     def _handles(self) -> weakref.WeakKeyDictionary[Any, Attributes]:
         return self.__dict__.setdefault("_bound_handles", weakref.WeakKeyDictionary())

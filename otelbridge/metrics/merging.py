@@ -1,4 +1,4 @@
-"""How the values of many processes become one: which rule an instrument follows, and the merging itself."""
+"""How the values of many processes become one: which rule an instrument follows, and the arithmetic."""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk import metrics as sdk
 
 from otelbridge.cells.exponential import read_row, row_length
+from otelbridge.cells.rows import add_floats
 from otelbridge.cells.shape import Rule, Shape
-from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import Gauge
-from otelbridge.metrics.identity import decode_attributes
 from otelbridge.metrics.scales import Exponential, merge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from otelbridge.catalogue.model import MergeRule
     from otelbridge.cells.shelf import Place, Totals
     from otelbridge.metrics.kinds import Kind
-    from otelbridge.metrics.series import Series
 
 PER_WORKER = "per_worker"
 WORKER_KEY = "process.pid"
@@ -84,102 +82,30 @@ def shape_of(kind: Kind, rule: MergeRule, *, observed: bool) -> Shape:
     return Shape(cells_rule, counts=2 if observed else 1, totals=1)
 
 
-class Merger:
-    """The series of one stream over all processes.
-
-    Args:
-        name: Name of the stream, for reports.
-        kind: How measurements are aggregated.
-        limit: How many attribute sets are kept apart.
-        overflow: Attributes of the series that takes the rest.
-        observed: Whether values come from callbacks; see `shape_of`.
-    """
-
-    def __init__(self, name: str, kind: Kind, limit: int, overflow: Mapping[str, Any], *, observed: bool) -> None:
-        self._name = name
-        self._limit = limit
-        self._overflow = overflow
-        self._observed = observed and kind.name == "sum"
-        self._new = kind.new_series()
-        self._merge = _MERGERS[kind.name]
-        self._series: dict[bytes, Series] = {}
-        self._rest: Series | None = None
-        self._origins: dict[int, Series] = {}
-
-    def origin(self, series: Series) -> Series:
-        """Give this process' own series behind a merged one, or itself."""
-        return self._origins.get(id(series), series)
-
-    def merge(self, own: Mapping[bytes, Series], totals: Totals, identity: bytes, start: int) -> list[Series]:
-        """Merge this process' series with those of the others.
-
-        Args:
-            own: The series that have a value here, by their code.
-            totals: What the others have.
-            identity: Which stream of theirs.
-            start: When the first of them all began, in nanoseconds since the epoch.
-
-        Returns:
-            One series an attribute set, in the order of their first appearance. They are the same objects
-            the next time, with newer values.
-        """
-        known = totals.places.get(identity, {})
-        places = {code: place for code, place in known.items() if self._shows(place, totals)}
-        self._admit(own, start)
-        self._admit(places, start)
-        found: list[Series] = []
-        for code, series in self._series.items():
-            mine, place = own.get(code), places.get(code)
-            if mine is not None or place is not None:
-                self._origins[id(series)] = mine or series
-                # Hidden elsewhere or not, all that was ever counted stays in the total.
-                if self._merge(series, [(mine, known.get(code))], totals):
-                    found.append(series)
-        rest = [(own.get(code), places.get(code)) for code in (own.keys() | places.keys()) - self._series.keys()]
-        if rest:
-            if self._rest is None:
-                self._rest = self._new(self._overflow, start)
-            if self._merge(self._rest, rest, totals):
-                found.append(self._rest)
-        return found
-
-    def _shows(self, place: Place, totals: Totals) -> bool:
-        if not totals.contributors[place.number]:
-            return False
-        return not self._observed or totals.counts[place.counts + 1] > 0
-
-    def _admit(self, codes: Any, start: int) -> None:
-        for code in codes:
-            if code in self._series or len(self._series) >= self._limit:
-                continue
-            try:
-                attributes = decode_attributes(code)
-            except ValueError as error:
-                warn_once(
-                    (self._name, "code"), "A series of %s in another process is unreadable: %s", self._name, error
-                )
-                continue
-            self._series[code] = self._new(attributes, start)
+Parts = list[tuple[Any, "Place | None"]]
+"""What is merged: a series of this process, and the place of its namesakes in the others; either may be None."""
 
 
-_Parts = list[tuple[Any, "Place | None"]]
-
-
-def _merge_sum(series: Any, parts: _Parts, totals: Totals) -> bool:
-    whole, part = 0, 0
+def _merge_sum(series: Any, parts: Parts, totals: Totals) -> bool:
+    whole = 0
+    floats: list[float] = []
     for own, place in parts:
         if own is not None:
-            whole, part = whole + own.whole, part + own.part
+            whole += own.whole
+            if type(own.part) is float:
+                floats.append(own.part)
         if place is not None:
             whole += totals.counts[place.counts]
             fraction = totals.totals[place.totals]
             if fraction or copysign(1.0, fraction) > 0:  # minus zero says that no process ever had a float
-                part += fraction
-    series.whole, series.part = whole, part
+                floats += (fraction, totals.rests[place.totals])
+    series.whole = whole
+    # Rounded once, so that every process shows the same total.
+    series.part = add_floats(floats)[0] if floats else 0
     return True
 
 
-def _merge_last(series: Any, parts: _Parts, totals: Totals) -> bool:
+def _merge_last(series: Any, parts: Parts, totals: Totals) -> bool:
     best: tuple[float, int | float] | None = None
     for own, place in parts:
         rule = Rule.LAST if place is None else place.shape.rule
@@ -213,26 +139,28 @@ _PICK: dict[Rule, Callable[[_Reading, _Reading], _Reading]] = {
 }
 
 
-def _merge_histogram(series: Any, parts: _Parts, totals: Totals) -> bool:
+def _merge_histogram(series: Any, parts: Parts, totals: Totals) -> bool:
     width = len(series.bounds) + 1
     counts: list[int] = [0] * width
-    total, low, high = 0, inf, -inf
+    sums: list[float] = []
+    low, high = inf, -inf
     for own, place in parts:
         if own is not None:
             row = [*own.counts, own.sum]
-            total += row.pop()
+            sums.append(row.pop())
             counts = list(map(add, counts, row))
             low, high = min(low, own.low, own.min), max(high, own.high, own.max)
         if place is not None:
             counts = list(map(add, counts, totals.counts[place.counts : place.counts + width]))
-            total += totals.totals[place.totals]
+            sums += (totals.totals[place.totals], totals.rests[place.totals])
             lows = totals.lows[place.lows : place.lows + 4]
             low, high = min(low, lows[0], lows[2]), max(high, -lows[1], -lows[3])
-    series.counts, series.sum, series.min, series.max = counts, total, low, high
+    series.counts, series.sum = counts, sums[0] if len(sums) == 1 else add_floats(sums)[0]
+    series.min, series.max = low, high
     return True
 
 
-def _merge_exponential(series: Any, parts: _Parts, totals: Totals) -> bool:
+def _merge_exponential(series: Any, parts: Parts, totals: Totals) -> bool:
     merged: Exponential | None = None
     for own, place in parts:
         found: list[Exponential] = [] if own is None else [own.snapshot()]
@@ -246,7 +174,7 @@ def _merge_exponential(series: Any, parts: _Parts, totals: Totals) -> bool:
     return merged is not None
 
 
-_MERGERS: dict[str, Callable[[Any, _Parts, Any], bool]] = {
+MERGERS: dict[str, Callable[[Any, Parts, Any], bool]] = {
     "sum": _merge_sum,
     "last": _merge_last,
     "histogram": _merge_histogram,

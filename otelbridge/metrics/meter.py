@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from otelbridge.metrics._sdk import SdkMeter
-from otelbridge.metrics.instruments import SYNCHRONOUS
+from otelbridge.metrics._sdk import SdkMeter, create_instrument, is_registered
+from otelbridge.metrics.instruments import SYNCHRONOUS, bind_to_nothing
+from otelbridge.metrics.writers import nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry import metrics as api
+    from opentelemetry.metrics import CallbackT
 
     from otelbridge.metrics._sdk import ApiGauge
     from otelbridge.metrics.consumer import Consumer
@@ -35,15 +38,15 @@ class Meter(SdkMeter):
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> api.Counter:
         """Create a counter; see the OpenTelemetry API."""
-        return self._adopt(super().create_counter(name, unit, description))
+        return self._create("counter", super().create_counter, name, unit, description)
 
     def create_up_down_counter(self, name: str, unit: str = "", description: str = "") -> api.UpDownCounter:
         """Create an up-down counter; see the OpenTelemetry API."""
-        return self._adopt(super().create_up_down_counter(name, unit, description))
+        return self._create("up_down_counter", super().create_up_down_counter, name, unit, description)
 
     def create_gauge(self, name: str, unit: str = "", description: str = "") -> ApiGauge:
         """Create a gauge; see the OpenTelemetry API."""
-        return self._adopt(super().create_gauge(name, unit, description))
+        return self._create("gauge", super().create_gauge, name, unit, description)
 
     def create_histogram(
         self,
@@ -54,11 +57,42 @@ class Meter(SdkMeter):
         explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
     ) -> api.Histogram:
         """Create a histogram; see the OpenTelemetry API."""
-        return self._adopt(
-            super().create_histogram(
-                name, unit, description, explicit_bucket_boundaries_advisory=explicit_bucket_boundaries_advisory
-            )
+        create = partial(
+            super().create_histogram, explicit_bucket_boundaries_advisory=explicit_bucket_boundaries_advisory
         )
+        return self._create("histogram", create, name, unit, description)
+
+    def create_observable_counter(
+        self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
+    ) -> api.ObservableCounter:
+        """Create an observable counter; see the OpenTelemetry API."""
+        create = partial(_observed, super().create_observable_counter, callbacks)
+        return self._create("observable_counter", create, name, unit, description)
+
+    def create_observable_up_down_counter(
+        self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
+    ) -> api.ObservableUpDownCounter:
+        """Create an observable up-down counter; see the OpenTelemetry API."""
+        create = partial(_observed, super().create_observable_up_down_counter, callbacks)
+        return self._create("observable_up_down_counter", create, name, unit, description)
+
+    def create_observable_gauge(
+        self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
+    ) -> api.ObservableGauge:
+        """Create an observable gauge; see the OpenTelemetry API."""
+        create = partial(_observed, super().create_observable_gauge, callbacks)
+        return self._create("observable_gauge", create, name, unit, description)
+
+    def _create(self, kind: str, create: Callable[[str, str, str], Any], name: str, unit: str, description: str) -> Any:
+        if is_registered(self, kind, name, unit, description) or self._consumer.admit():
+            return self._adopt(create(name, unit, description))
+        # Nobody but the caller has it, so that a caller who makes them without end costs nothing.
+        instrument = create_instrument(kind, name, self._instrumentation_scope, unit, description)
+        ours = SYNCHRONOUS.get(instrument.__class__)
+        if ours is not None:
+            instrument.__class__ = ours
+            instrument.wire(nothing, bind_to_nothing, nothing)
+        return instrument
 
     def _adopt(self, instrument: Any) -> Any:
         with self._adopting:
@@ -74,3 +108,7 @@ class Meter(SdkMeter):
         self._adopting = threading.RLock()
         self._instrument_registration_lock = threading.Lock()
         self._instrument_ids_lock = threading.Lock()
+
+
+def _observed(create: Callable[..., Any], callbacks: Any, name: str, unit: str, description: str) -> Any:
+    return create(name, callbacks, unit, description)

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.metrics.view import View
 
+    from otelbridge.metrics.calm import Calm
     from otelbridge.metrics.kinds import Kind
+    from otelbridge.metrics.limits import Terms
     from otelbridge.metrics.series import Series
     from otelbridge.metrics.streams import Sharing
 
@@ -33,15 +35,24 @@ class ObservedStream(Stream):
         name: See `Stream`.
         kind: How a series is kept: as a sum, or as a last value where processes are not added.
         keep: See `Stream`.
-        limit: See `Stream`.
+        terms: See `Stream`.
         sharing: See `Stream`.
         adding: Whether observations that fall into one series are added, as sums are, or replace one another.
+        calm: See `Stream`.
     """
 
     def __init__(
-        self, name: str, kind: Kind, keep: Container[str] | None, limit: int, sharing: Sharing, *, adding: bool
+        self,
+        name: str,
+        kind: Kind,
+        keep: Container[str] | None,
+        terms: Terms,
+        sharing: Sharing,
+        *,
+        adding: bool,
+        calm: Calm | None = None,
     ) -> None:
-        super().__init__(name, kind, keep, limit, sharing, observed=True)
+        super().__init__(name, kind, keep, terms, sharing, observed=True, calm=calm)
         self._adding = adding
         self._lasting = sharing.shape.rule is Rule.SUM
         self._seen: dict[int, tuple[Series, Any]] = {}
@@ -77,6 +88,10 @@ class ObservedStream(Stream):
             return [series for series in super().all() if not series.silent]
         return [series for series, _ in self._seen.values()]
 
+    def _state(self, series: Series) -> Any:
+        # What is observed again and again is not forgotten, whether it changes or not.
+        return object() if id(series) in self._seen else None
+
     def after_fork(self) -> None:
         """See `Stream.after_fork`."""
         super().after_fork()
@@ -99,6 +114,18 @@ class ObservedMatch(ViewInstrumentMatch):
         self.stream = stream
         self._gauge = gauge
 
+    sampled = False
+    """Whether there may be exemplars."""
+
+    def series(self) -> list[Any]:
+        """Give the series this reader sees now."""
+        return self.stream.merged()
+
+    @property
+    def start(self) -> int | None:
+        """When the series of all processes began."""
+        return None if self._gauge or self.stream.sharing is None else self.stream.sharing.processes.started
+
     def consume_measurement(self, measurement: Any, should_sample_exemplar: bool = True) -> None:
         """Do nothing: the stream is fed once for all readers."""
 
@@ -107,8 +134,7 @@ class ObservedMatch(ViewInstrumentMatch):
     ) -> Sequence[NumberDataPoint] | None:
         """Give this reader's points, those of all processes together. See `SharedMatch.collect`."""
         del collection_aggregation_temporality  # cumulative: readers of deltas are served by the SDK's aggregations
-        start: Any = None if self._gauge or self.stream.sharing is None else self.stream.sharing.processes.started
-        found: list[Any] = self.stream.merged()
+        start: Any = self.start
         return [
             NumberDataPoint(
                 attributes=series.attributes,
@@ -116,7 +142,7 @@ class ObservedMatch(ViewInstrumentMatch):
                 time_unix_nano=collection_start_nanos,
                 value=transportable(series.value),
             )
-            for series in found
+            for series in self.series()
         ] or None
 
     def after_fork(self) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, AlwaysOnExemplarFilter, TraceBasedExemplarFilter
 
 from otelbridge.diagnostics import logger
+from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT
 from otelbridge.metrics.provider import MeterProvider
-from otelbridge.metrics.streams import DEFAULT_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,7 @@ class Pipeline:
         push: Readers that send by themselves.
         exemplar_filter: Which measurements may become exemplars.
         cardinality_limit: How many attribute sets a stream keeps apart.
+        series_limit: How many all streams keep apart together.
         processes: The group of processes that are seen as one; None keeps to this one.
     """
 
@@ -49,6 +50,7 @@ class Pipeline:
         exemplar_filter: ExemplarFilter,
         *,
         cardinality_limit: int = DEFAULT_LIMIT,
+        series_limit: int = DEFAULT_SERIES_LIMIT,
         processes: Processes | None = None,
     ) -> None:
         self._push = tuple(push)
@@ -60,6 +62,7 @@ class Pipeline:
             exemplar_filter=_EXEMPLAR_FILTERS[exemplar_filter](),
             shutdown_on_exit=False,
             cardinality_limit=cardinality_limit,
+            series_limit=series_limit,
             processes=processes,
         )
 

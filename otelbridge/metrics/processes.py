@@ -7,6 +7,7 @@ says why.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -36,8 +37,26 @@ _PATIENCE = 0.1
 
 _POLL = 0.0005
 
+_MAX_CELLS = 200_000
+"""Cells a process has at most, those of forgotten series included: four times the series it holds by default."""
+
+REASONS = {
+    errno.ENOSPC: "no_room",
+    errno.EDQUOT: "no_room",
+    errno.ENOMEM: "no_room",
+    errno.EACCES: "no_right",
+    errno.EPERM: "no_right",
+    errno.EROFS: "no_right",
+    errno.EMFILE: "no_descriptors",
+    errno.ENFILE: "no_descriptors",
+}
+"""Why a process counts for itself, by the system's error; for any other ``_OTHER``."""
+
 _SWEEP = 3600.0
 """Seconds between looks for what groups that are long over have left."""
+
+
+def _nothing() -> None: ...
 
 
 class Processes:
@@ -55,6 +74,8 @@ class Processes:
         """When the group began, in nanoseconds since the epoch."""
         self.degraded = ""
         """Why this process counts for itself; empty while it does not."""
+        self.reason = ""
+        """The same in a word that can be an attribute: one of `REASONS`."""
         self.folded = 0
         """How many ended processes this one has added to the group's base."""
         self.membership: Membership | None = None
@@ -67,6 +88,8 @@ class Processes:
         self._lock = threading.RLock()
         self._reading = threading.RLock()
         self._leads: dict[str, Lead] = {}
+        self._cells = 0
+        self._tidy_up: Callable[[], None] = _nothing
         self._closed = False
         self._swept = -_SWEEP
         self._join(service, directory)
@@ -75,6 +98,11 @@ class Processes:
     def live(self) -> int:
         """How many other processes of the group were running when they were last read."""
         return 0 if self.totals is None else self.totals.live
+
+    @property
+    def crowded(self) -> bool:
+        """Whether this process has so many cells that there may be no more."""
+        return self._cells >= _MAX_CELLS
 
     @property
     def group(self) -> str:
@@ -86,13 +114,15 @@ class Processes:
         """What tells the group from every other, also from one of the same name before it; empty without one."""
         return f"{self.group} {self.started}" if self.group else ""
 
-    def watch(self, observe: Callable[[], None], observing: Callable[[], bool]) -> None:
-        """Learn how to have observables observed.
+    def watch(self, observe: Callable[[], None], observing: Callable[[], bool], tidy: Callable[[], None]) -> None:
+        """Learn how to have observables observed, and series forgotten.
 
         Args:
             observe: Runs all callbacks and publishes what they observe.
             observing: Tells whether there are any.
+            tidy: What is to be done every few seconds.
         """
+        self._tidy_up = tidy
         if self._keeper is not None:
             self._keeper.watch(observe, observing)
 
@@ -114,22 +144,54 @@ class Processes:
         """
         try:
             book = self._open()
-            return None if book is None else book.place(identity, shape, code)
+            if book is None:
+                return None
+            cell = book.place(identity, shape, code)
         except (OSError, ValueError) as error:
             self._degrade(error)
             return None
+        self._cells = max(self._cells, cell.number + 1)
+        return cell
+
+    def retire(self, cell: Cell) -> None:
+        """Tell the others that this process has forgotten a series.
+
+        Args:
+            cell: The cell of the series; what it holds stays part of sums.
+        """
+        self._note(Book.retire, cell)
+
+    def revive(self, cell: Cell) -> None:
+        """Tell the others that this process has a forgotten series again.
+
+        Args:
+            cell: The cell of the series.
+        """
+        self._note(Book.revive, cell)
+
+    def _note(self, note: Callable[[Book, Cell], None], cell: Cell) -> None:
+        book = self._book
+        try:
+            if book is not None:
+                note(book, cell)
+        except OSError as error:
+            self._degrade(error)
 
     def refresh(self) -> None:
         """Read what the other processes have now."""
         if self._shelf is None or self._directory is None:
             return
+        book = self._book
+        if book is not None and not self._closed and not book.linked:
+            # Whoever removes directories for other programs' sake may do so at any time.
+            self._degrade(FileNotFoundError(f"the files in {self._directory.path} were removed"))
         try:
             with self._reading:
-                if self._shelf.empty(self._book):
+                if self._shelf.empty(book):
                     self.totals = None
                     return
                 self._nudge(self._shelf, self._directory.path)
-                self.totals = self._shelf.read(self._book)
+                self.totals = self._shelf.read(book)
         except Exception as error:  # whatever it is, this process' own values can be shown
             warn_once(("processes", "read"), "Reading the other processes failed: %r", error)
 
@@ -154,6 +216,7 @@ class Processes:
         if book is not None:
             book.abandon()
         self._leads = {}
+        self._cells = 0
         self.totals = None
         if self._directory is not None and self._keeper is not None:
             self._shelf = Shelf(self._directory.path)
@@ -209,6 +272,7 @@ class Processes:
 
     def _degrade(self, error: Exception) -> None:
         self.degraded = str(error)
+        self.reason = REASONS.get(getattr(error, "errno", None) or 0, "_OTHER")
         warn_once(
             ("processes", "degraded"),
             "This process counts for itself, other workers do not see its metrics: %s. Make room, or name a directory "
@@ -232,6 +296,7 @@ class Processes:
         directory = self._directory
         if directory is None or self._shelf is None:
             return
+        self._tidy_up()
         self.folded += fold(directory.path, self._shelf)
         if time.monotonic() - self._swept > _SWEEP:
             self._swept = time.monotonic()

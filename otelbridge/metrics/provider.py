@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from opentelemetry.metrics import NoOpMeter
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 
-from otelbridge.errors import ConfigError
+from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import InstrumentationScope, register_reader, registered_readers
 from otelbridge.metrics.consumer import Consumer
+from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT, positive
 from otelbridge.metrics.meter import Meter
-from otelbridge.metrics.streams import DEFAULT_LIMIT
+from otelbridge.metrics.quota import DEFAULT_INSTRUMENT_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.sdk.metrics import ExemplarFilter
     from opentelemetry.sdk.metrics.export import MetricReader
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes
 
     from otelbridge.metrics.processes import Processes
+    from otelbridge.metrics.readers import Storage
+
+_T = TypeVar("_T")
 
 
 class MeterProvider(SdkMeterProvider):
@@ -29,7 +34,7 @@ class MeterProvider(SdkMeterProvider):
 
     What differs from the SDK's is listed in docs/decisions/0005-an-own-recording-path.md: recording takes no
     lock, all readers share one store, a stream is limited in its attribute sets, wrong amounts and attributes
-    are reported once instead of raised, a forked child begins at zero, and instruments have `bind`.
+    are reported once instead of raised, a forked child begins at zero, and instruments have `bind` and `remove`.
 
     Args:
         metric_readers: The SDK's readers, or anybody's.
@@ -38,11 +43,15 @@ class MeterProvider(SdkMeterProvider):
         shutdown_on_exit: Whether the end of the process shuts the provider down.
         views: The SDK's views.
         cardinality_limit: How many attribute sets a stream keeps apart. Further ones are counted together
-            under ``otel.metric.overflow=true``; metrics SDK specification, "Cardinality limits".
+            under ``otel.metric.overflow=true``; metrics SDK specification, "Cardinality limits". A view's
+            `otelbridge.metrics.view.View.cardinality_limit` and a reader's
+            `otelbridge.metrics.limits.LimitedReader.cardinality_limits` win.
+        series_limit: How many attribute sets all streams keep apart together.
+        instrument_limit: How many instruments there may be, and how many meters. Further ones record nothing.
         processes: The group of processes whose measurements are seen as one; None keeps to this one.
 
     Raises:
-        ConfigError: The limit is not positive.
+        ConfigError: A limit is not positive, or what a reader says about limits cannot be used.
     """
 
     def __init__(
@@ -54,15 +63,21 @@ class MeterProvider(SdkMeterProvider):
         views: Sequence[View] = (),
         *,
         cardinality_limit: int = DEFAULT_LIMIT,
+        series_limit: int = DEFAULT_SERIES_LIMIT,
+        instrument_limit: int = DEFAULT_INSTRUMENT_LIMIT,
         processes: Processes | None = None,
     ) -> None:
-        if cardinality_limit < 1:
-            raise ConfigError(
-                f"cardinality_limit is {cardinality_limit}", "Give the number of attribute sets a stream may have"
-            )
+        limits = {
+            "cardinality_limit": cardinality_limit,
+            "series_limit": series_limit,
+            "instrument_limit": instrument_limit,
+        }
+        for name, limit in limits.items():
+            positive(name, limit)
         super().__init__((), resource, exemplar_filter, shutdown_on_exit, views)
         self._processes = processes
-        self._consumer = Consumer(self._sdk_config, cardinality_limit, processes)
+        self._meter_limit = instrument_limit
+        self._consumer = Consumer(self._sdk_config, **limits, processes=processes)
         self._measurement_consumer = self._consumer
         self._metric_readers: tuple[MetricReader, ...] = ()
         for reader in metric_readers:
@@ -82,6 +97,14 @@ class MeterProvider(SdkMeterProvider):
         meters: dict[Any, Any] = self._meters
         with self._meter_lock:
             meter = meters.get(scope)
+            if meter is None and len(meters) >= self._meter_limit:
+                warn_once(
+                    ("provider", "meters"),
+                    "There are %d meters, which is the limit; what further ones measure is lost. Name a meter after a "
+                    "library, once.",
+                    self._meter_limit,
+                )
+                return NoOpMeter(name, version, schema_url)
             if meter is None:
                 config = self._apply_meter_configurator(scope)
                 meter = meters[scope] = Meter(scope, self._consumer, config)
@@ -110,6 +133,19 @@ class MeterProvider(SdkMeterProvider):
         self._consumer.add_metric_reader(reader)
         register_reader(reader, self, self._consumer.collect)
         self._metric_readers = (*self._metric_readers, reader)
+
+    @property
+    def held(self) -> int:
+        """How many attribute sets all streams keep apart now."""
+        return self._consumer.held
+
+    def overflowing(self) -> dict[str, int]:
+        """Tell which metrics count some attribute sets together for want of room, and in how many streams."""
+        return self._consumer.overflowing()
+
+    def visit(self, metric_reader: MetricReader, read: Callable[[Storage], _T], timeout_millis: float = 10_000) -> _T:
+        """Let a reader of ours read the store itself; see `otelbridge.metrics.consumer.Consumer.visit`."""
+        return self._consumer.visit(metric_reader, read, timeout_millis)
 
     def shutdown(self, timeout_millis: float = 30_000) -> None:
         """Shut the readers down, then leave the group of processes."""

@@ -1,7 +1,7 @@
 """What each reader keeps of its own: which streams it reads, what it has seen, and in what temporality.
 
 The SDK's own storage does what does not lie on the recording path: view selection, callbacks of
-observable instruments, exponential histograms and aggregations of the user's making. The streams of
+observable instruments of a process that is alone, aggregations of the user's making. The streams of
 `otelbridge.metrics.streams` stand in it in the place of the SDK's for the rest.
 """
 
@@ -21,36 +21,30 @@ from opentelemetry.sdk.metrics.export import (
     NumberDataPoint,
 )
 
-from otelbridge.diagnostics import warn_once
-from otelbridge.metrics._sdk import (
-    Gauge,
-    MetricReaderStorage,
-    ViewInstrumentMatch,
-    attribute_key,
-    create_aggregation,
-    kind_of,
-    reservoir_of,
-    view_keys,
-)
+from otelbridge.metrics._sdk import Gauge, MetricReaderStorage, ViewInstrumentMatch, kind_of, reservoir_of
+from otelbridge.metrics.limited import LimitedMatch
 from otelbridge.metrics.observed import ObservedMatch
 from otelbridge.metrics.points import transportable
 from otelbridge.metrics.scales import subtract
-from otelbridge.metrics.streams import OVERFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.metrics.view import View
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.util.types import Attributes
 
     from otelbridge.metrics.exponential import ExponentialSeries
     from otelbridge.metrics.kinds import Kind
+    from otelbridge.metrics.limits import Limit, Limits
     from otelbridge.metrics.observed import ObservedStream
+    from otelbridge.metrics.quota import Quota
     from otelbridge.metrics.series import HistogramSeries, LastSeries, Series, SumSeries
     from otelbridge.metrics.streams import Stream
 
-_OVERFLOW_KEY = attribute_key(OVERFLOW)
+_MAX_GHOSTS = 2000
+"""Forgotten series of a stream whose last delta may wait to be read."""
 
 SYNCHRONOUS = (Counter, UpDownCounter, Histogram, Gauge)
 
@@ -64,26 +58,31 @@ class SharedMatch(ViewInstrumentMatch):
         aggregations: The reader's preferred aggregations.
         stream: The stream.
         merged: Whether the reader is given the values of all processes together.
+        delta: Whether the reader wants deltas of it.
     """
 
-    def __init__(self, view: View, instrument: Any, aggregations: Any, stream: Stream, *, merged: bool) -> None:
+    def __init__(
+        self, view: View, instrument: Any, aggregations: Any, stream: Stream, *, merged: bool, delta: bool
+    ) -> None:
         super().__init__(view, instrument, aggregations)
         self.stream = stream
         self._merged = merged
+        self._delta = delta
+        self._ghosts: dict[Series, None] = {}
         stream.matches.append(self)
-        self._extremes: dict[int, tuple[float, float]] = {}
-        self._seen: dict[int, Any] = {}
+        self._extremes: dict[Series, tuple[float, float]] = {}
+        self._seen: dict[Series, Any] = {}
         self._collected: int | None = None
-        self._reservoirs: dict[int, Any] = {}
+        self._reservoirs: dict[Series, Any] = {}
 
     def consume_measurement(self, measurement: Any, should_sample_exemplar: bool = True) -> None:
         """Do nothing: instruments write to the stream directly."""
 
     def offer(self, amount: float, attributes: Attributes, context: Context, series: Series) -> None:
         """Take a measurement that may become an exemplar for this reader."""
-        reservoir = self._reservoirs.get(id(series))
+        reservoir = self._reservoirs.get(series)
         if reservoir is None:
-            reservoir = self._reservoirs.setdefault(id(series), reservoir_of(self))
+            reservoir = self._reservoirs.setdefault(series, reservoir_of(self))
         reservoir.offer(amount, time_ns(), attributes or {}, context)
 
     def collect(
@@ -101,17 +100,69 @@ class SharedMatch(ViewInstrumentMatch):
         collector = _COLLECTORS[self.stream.kind.name]
         now = collection_start_nanos
         delta = collection_aggregation_temporality is AggregationTemporality.DELTA
-        listed = self.stream.merged() if self._merged else self.stream.all()
-        found = [collector(self, series, delta, now) for series in listed]
+        ghosts = list(self._ghosts) if delta else []
+        found = [collector(self, series, delta, now) for series in (*self.series(), *ghosts)]
         self._collected = now
+        self._finish(ghosts)
         return [point for point in found if point is not None] or None
+
+    def series(self) -> list[Any]:
+        """Give the series this reader sees now."""
+        return self.stream.merged() if self._merged else self.stream.all()
+
+    @property
+    def start(self) -> int | None:
+        """When the series of all processes began; None where each has a beginning of its own."""
+        return self.stream.sharing.processes.started if self._merged and self.stream.sharing is not None else None
+
+    @property
+    def sampled(self) -> bool:
+        """Whether there may be exemplars."""
+        return bool(self._reservoirs)
+
+    def exemplars(self, series: Series) -> Sequence[Any]:
+        """Give the exemplars this reader has for a series."""
+        return self._exemplars(series)
+
+    @property
+    def behind(self) -> bool:
+        """See `otelbridge.metrics.streams.Match`."""
+        return len(self._ghosts) >= _MAX_GHOSTS
+
+    def part(self, series: Series, ghost: Series) -> None:
+        """See `otelbridge.metrics.streams.Match`. The last delta of a forgotten series is given all the same."""
+        kept: tuple[dict[Series, Any], ...] = (self._seen, self._extremes, self._reservoirs)
+        for about in kept:
+            known = about.pop(series, None)
+            if known is not None and self._delta:
+                about[ghost] = known
+        if self._delta:
+            self._ghosts[ghost] = None
+
+    def go_on(self, series: Series, before: Series) -> None:
+        """See `otelbridge.metrics.streams.Match`."""
+        if self._delta:
+            self._seen[series] = _SEEN[self.stream.kind.name](before)
+
+    def release(self, series: Series) -> None:
+        """See `otelbridge.metrics.streams.Match`."""
+        if series not in self._ghosts:
+            for about in (self._seen, self._extremes, self._reservoirs):
+                about.pop(series, None)
 
     def after_fork(self) -> None:
         """Begin anew in a forked child."""
+        self._ghosts.clear()
         self._seen.clear()
         self._reservoirs.clear()
         self._extremes.clear()
         self._collected = None
+
+    def _finish(self, ghosts: Sequence[Series]) -> None:
+        for ghost in ghosts:
+            self._ghosts.pop(ghost, None)
+            for match in self.stream.matches:
+                match.release(ghost)
 
     def _start(self, series: Series, delta: bool) -> int:
         sharing = self.stream.sharing
@@ -123,15 +174,18 @@ class SharedMatch(ViewInstrumentMatch):
         return max(series.start, self._collected)
 
     def _exemplars(self, series: Series) -> Sequence[Any]:
-        reservoir = self._reservoirs.get(id(self.stream.origin(series)))
+        if not self._reservoirs:
+            return []
+        own = self.stream.origin(series) if self._merged else series
+        reservoir = None if own is None else self._reservoirs.get(own)
         return [] if reservoir is None else reservoir.collect(series.attributes)
 
     def _sum(self, series: SumSeries, delta: bool, now: int) -> NumberDataPoint | None:
         value = series.value
         if delta:
-            total, value = value, value - self._seen.get(id(series), 0)
-            known = id(series) in self._seen
-            self._seen[id(series)] = total
+            total, value = value, value - self._seen.get(series, 0)
+            known = series in self._seen
+            self._seen[series] = total
             if known and value == 0:
                 return None
         return NumberDataPoint(
@@ -144,9 +198,10 @@ class SharedMatch(ViewInstrumentMatch):
 
     def _last(self, series: LastSeries, delta: bool, now: int) -> NumberDataPoint | None:
         last = series.last
-        if last is None or (delta and self._seen.get(id(series)) is last):
+        if last is None or (delta and self._seen.get(series) is last):
             return None
-        self._seen[id(series)] = last
+        if delta:
+            self._seen[series] = last
         return NumberDataPoint(
             attributes=series.attributes,
             start_time_unix_nano=None,  # pyright: ignore[reportArgumentType]  # as the SDK's gauges have it
@@ -160,14 +215,14 @@ class SharedMatch(ViewInstrumentMatch):
         if low <= high:
             for match in self.stream.matches:
                 match._extend(series, low, high)
-        low, high = self._extremes.get(id(series), (inf, -inf))
+        low, high = self._extremes.get(series, (inf, -inf))
         if delta:
-            before = self._seen.get(id(series))
-            self._seen[id(series)] = (counts, total)
+            before = self._seen.get(series)
+            self._seen[series] = (counts, total)
             if before is not None:
                 counts = [now_ - then for now_, then in zip(counts, before[0], strict=True)]
                 total -= before[1]
-            self._extremes.pop(id(series), None)
+            self._extremes.pop(series, None)
         count = sum(counts)
         if delta and count == 0:
             return None
@@ -190,13 +245,13 @@ class SharedMatch(ViewInstrumentMatch):
         if low <= high:
             for match in self.stream.matches:
                 match._extend(series, low, high)
-        low, high = self._extremes.get(id(series), (inf, -inf))
+        low, high = self._extremes.get(series, (inf, -inf))
         if delta:
-            before = self._seen.get(id(series))
-            self._seen[id(series)] = value
+            before = self._seen.get(series)
+            self._seen[series] = value
             if before is not None:
                 value = subtract(value, before)
-            self._extremes.pop(id(series), None)
+            self._extremes.pop(series, None)
         if delta and value.count == 0:
             return None
         extremes = self.stream.kind.extremes
@@ -217,9 +272,16 @@ class SharedMatch(ViewInstrumentMatch):
         )
 
     def _extend(self, series: Series, low: float, high: float) -> None:
-        known_low, known_high = self._extremes.get(id(series), (inf, -inf))
-        self._extremes[id(series)] = (min(low, known_low), max(high, known_high))
+        known_low, known_high = self._extremes.get(series, (inf, -inf))
+        self._extremes[series] = (min(low, known_low), max(high, known_high))
 
+
+_SEEN: dict[str, Callable[[Any], Any]] = {
+    "sum": lambda series: series.value,
+    "last": lambda series: series.last,
+    "histogram": lambda series: ([*series.counts], series.sum),
+    "exponential": lambda series: series.snapshot(),
+}
 
 _COLLECTORS: dict[str, Callable[..., Any]] = {
     "sum": SharedMatch._sum,  # pyright: ignore[reportPrivateUsage]
@@ -229,56 +291,20 @@ _COLLECTORS: dict[str, Callable[..., Any]] = {
 }
 
 
-class LimitedMatch(ViewInstrumentMatch):
-    """A stream the SDK aggregates, within the cardinality limit."""
-
-    def __init__(self, view: View, instrument: Any, aggregations: Any, limit: int) -> None:
-        super().__init__(view, instrument, aggregations)
-        self._limit = limit
-
-    def consume_measurement(self, measurement: Any, should_sample_exemplar: bool = True) -> None:
-        """Aggregate a measurement; over the limit under the attributes of the overflow."""
-        if len(self._attributes_aggregation) < self._limit or self._knows(measurement):
-            super().consume_measurement(measurement, should_sample_exemplar)
-            return
-        with self._lock:
-            overflow = self._attributes_aggregation.get(_OVERFLOW_KEY)
-            if overflow is None:
-                # Not by the SDK, whose filter of the view would take the overflow's own attribute away.
-                overflow = self._attributes_aggregation[_OVERFLOW_KEY] = create_aggregation(self, OVERFLOW)
-        overflow.aggregate(measurement, should_sample_exemplar)
-
-    def collect(
-        self, collection_aggregation_temporality: AggregationTemporality, collection_start_nanos: int
-    ) -> Sequence[Any] | None:
-        """Give the reader's points; what the SDK's aggregation cannot merge costs this stream alone."""
-        try:
-            return super().collect(collection_aggregation_temporality, collection_start_nanos)
-        except Exception as error:  # the SDK's exponential histogram fails on some scales
-            warn_once((self._name, "collect"), "Collecting %s raised %r; it is left out this time.", self._name, error)
-            return None
-
-    def after_fork(self) -> None:
-        """Begin anew in a forked child."""
-        self._lock = threading.Lock()
-        self._attributes_aggregation.clear()
-
-    def _knows(self, measurement: Any) -> bool:
-        keep = view_keys(self._view)
-        attributes: dict[str, Any] = dict(measurement.attributes or {})
-        kept = attributes if keep is None else {key: value for key, value in attributes.items() if key in keep}
-        return attribute_key(kept) in self._attributes_aggregation
-
-
 class Streams(Protocol):
     """Gives the streams that readers share."""
 
-    def share(self, instrument: Any, view: View, kind: Kind, limit: int) -> Stream:
+    def share(self, instrument: Any, view: View, kind: Kind, limit: Limit) -> Stream:
         """Give the stream of a synchronous instrument."""
         ...
 
-    def observe(self, instrument: Any, view: View, kind: Kind, limit: int) -> ObservedStream:
+    def observe(self, instrument: Any, view: View, kind: Kind, limit: Limit) -> ObservedStream:
         """Give the stream of an observable instrument."""
+        ...
+
+    @property
+    def held(self) -> Quota:
+        """How many attribute sets all streams may keep apart together."""
         ...
 
 
@@ -289,7 +315,7 @@ class Storage(MetricReaderStorage):
         configuration: The SDK's configuration: resource, views, exemplar filter.
         temporality: The reader's temporality by instrument class.
         aggregations: The reader's preferred aggregations by instrument class.
-        limit: Cardinality limit of a stream.
+        limits: How many attribute sets each stream keeps apart.
         streams: Gives the streams shared with the other readers.
         merged: Whether the reader is given the values of all processes together.
     """
@@ -299,13 +325,13 @@ class Storage(MetricReaderStorage):
         configuration: Any,
         temporality: Any,
         aggregations: Any,
-        limit: int,
+        limits: Limits,
         streams: Streams,
         *,
         merged: bool,
     ) -> None:
         super().__init__(configuration, temporality, aggregations)
-        self._limit = limit
+        self._limits = limits
         self._streams = streams
         self.merged = merged
 
@@ -320,19 +346,41 @@ class Storage(MetricReaderStorage):
         """Give the matches of an instrument, making them the first time."""
         return self._get_or_init_view_instrument_match(instrument)
 
+    def tidy(self) -> None:
+        """Drop what was not observed for long, so that there is room for what is observed now."""
+        for match in self.limited():
+            match.forget()
+
+    def limited(self) -> list[LimitedMatch]:
+        """Give the matches whose streams the SDK aggregates."""
+        matches = [match for _, matches in self.all_matches() for match in matches]
+        return [match for match in matches if isinstance(match, LimitedMatch)]
+
+    def all_matches(self) -> list[tuple[Any, list[Any]]]:
+        """Give every instrument that is read, with its matches."""
+        with self._lock:
+            return list(self._instrument_view_instrument_matches.items())
+
+    @property
+    def resource(self) -> Resource:
+        """Whose measurements these are."""
+        return self._sdk_config.resource
+
     def forget(self, instrument: Any) -> None:
         """Read an instrument no longer."""
         with self._lock:
-            self._instrument_view_instrument_matches.pop(instrument, None)
+            self._unname(self._instrument_view_instrument_matches.pop(instrument, []))
 
     def create_match(self, view: View, instrument: Any) -> Any:
         """Make the match of a view and an instrument: shared where the kind of aggregation allows it."""
         aggregations = self._instrument_class_aggregation
         kind = kind_of(ViewInstrumentMatch(view, instrument, aggregations))
+        limit = self._limits.of(view, instrument)
         if kind is not None and isinstance(instrument, SYNCHRONOUS):
-            stream = self._streams.share(instrument, view, kind, self._limit)
-            return SharedMatch(view, instrument, aggregations, stream, merged=self.merged)
+            stream = self._streams.share(instrument, view, kind, limit)
+            delta = self._instrument_class_temporality[instrument.__class__] is AggregationTemporality.DELTA
+            return SharedMatch(view, instrument, aggregations, stream, merged=self.merged, delta=delta)
         if kind is not None and self.merged and kind.name in ("sum", "last"):
-            stream = self._streams.observe(instrument, view, kind, self._limit)
+            stream = self._streams.observe(instrument, view, kind, limit)
             return ObservedMatch(view, instrument, aggregations, stream, gauge=kind.name == "last")
-        return LimitedMatch(view, instrument, aggregations, self._limit)
+        return LimitedMatch(view, instrument, aggregations, limit.sets, self._streams.held)

@@ -6,11 +6,16 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.sdk.metrics import UpDownCounter
+
 from otelbridge.metrics._sdk import advised_boundaries, kind_name, view_keys, view_name
+from otelbridge.metrics.calm import Calm
 from otelbridge.metrics.identity import StreamIdentity, encode_attributes
 from otelbridge.metrics.kinds import Kind
+from otelbridge.metrics.limits import Terms
 from otelbridge.metrics.merging import PER_WORKER, merge_rule, shape_of
 from otelbridge.metrics.observed import ObservedStream
+from otelbridge.metrics.quota import Quota
 from otelbridge.metrics.streams import Sharing, Stream
 
 if TYPE_CHECKING:
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.metrics.view import View
 
+    from otelbridge.metrics.limits import Limit
     from otelbridge.metrics.processes import Processes
 
 
@@ -27,66 +33,99 @@ class StreamRegistry:
     Args:
         views: The provider's views.
         processes: The group of processes this one belongs to; None keeps to itself.
+        series_limit: How many attribute sets all streams keep apart together.
     """
 
-    def __init__(self, views: Sequence[View], processes: Processes | None) -> None:
+    def __init__(self, views: Sequence[View], processes: Processes | None, series_limit: int) -> None:
         self._positions = {id(view): position for position, view in enumerate(views)}
         self._processes = processes
         self._streams: dict[object, Any] = {}
         self._lock = threading.RLock()
+        self.calm = Calm()
+        """Keeps those who read away from what is forgotten."""
+        self.held = Quota(
+            series_limit,
+            "This process has reached its limit of %d attribute sets in all; further ones are counted together under "
+            "otel.metric.overflow=true, each in its own metric. Leave attributes out by views, or raise series_limit.",
+        )
+        """How many attribute sets all streams may keep apart together."""
+        self._shown = Quota(
+            series_limit,
+            "The processes of this service have more than %d attribute sets in all; further ones are shown together "
+            "under otel.metric.overflow=true. Leave attributes out by views, or raise series_limit.",
+        )
 
     def all(self) -> list[Any]:
         """Give every stream."""
         return list(self._streams.values())
 
-    def share(self, instrument: Any, view: View, kind: Kind, limit: int) -> Stream:
+    def tidy(self) -> None:
+        """Forget what nobody records to, in every stream."""
+        for stream in self.all():
+            stream.tidy()
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child."""
+        self._lock = threading.RLock()
+        self.calm.after_fork()
+        for quota in (self.held, self._shown):
+            quota.after_fork()
+        for stream in self.all():
+            stream.after_fork()
+
+    def share(self, instrument: Any, view: View, kind: Kind, limit: Limit) -> Stream:
         """Give the stream of a synchronous instrument.
 
         Args:
             instrument: The instrument.
             view: The view that selected it.
             kind: How measurements are aggregated.
-            limit: Cardinality limit.
+            limit: How many attribute sets are kept apart.
 
         Returns:
             The stream; the same one for the same arguments.
         """
-        name = view_name(view) or instrument.name
-        sharing = self._sharing(instrument, view, kind, observed=False)
-        key = (id(instrument) if sharing is None else sharing.identity, id(view), kind, limit)
+        sharing = self._sharing(instrument, view, kind, limit, observed=False)
+        key = (id(instrument) if sharing is None else sharing.identity, id(view), kind, limit.sets)
         with self._lock:
             stream = self._streams.get(key)
             if stream is None:
-                stream = self._streams[key] = Stream(name, kind, view_keys(view), limit, sharing)
+                name, keep = view_name(view) or instrument.name, view_keys(view)
+                terms = self._terms(view, limit, lasting=kind.name == "sum" and isinstance(instrument, UpDownCounter))
+                stream = self._streams[key] = Stream(name, kind, keep, terms, sharing, calm=self.calm)
             return stream
 
-    def observe(self, instrument: Any, view: View, kind: Kind, limit: int) -> ObservedStream:
+    def observe(self, instrument: Any, view: View, kind: Kind, limit: Limit) -> ObservedStream:
         """Give the stream of an observable instrument in a group of processes.
 
         Args:
             instrument: The instrument.
             view: The view that selected it.
             kind: How observations are aggregated: ``sum`` or ``last``.
-            limit: Cardinality limit.
+            limit: How many attribute sets are kept apart.
 
         Returns:
             The stream; the same one for the same arguments.
         """
-        name = view_name(view) or instrument.name
-        sharing = self._sharing(instrument, view, kind, observed=True)
+        sharing = self._sharing(instrument, view, kind, limit, observed=True)
         if sharing is None:
             raise ValueError("an observed stream belongs to a group of processes")
-        key = (sharing.identity, id(view), kind, limit)
+        key = (sharing.identity, id(view), kind, limit.sets)
         # Where processes are not added, each keeps its last value, sum or not.
         kept = Kind("last") if sharing.shape.marks else kind
         with self._lock:
             stream = self._streams.get(key)
             if stream is None:
-                keep, adding = view_keys(view), kind.name == "sum"
-                stream = self._streams[key] = ObservedStream(name, kept, keep, limit, sharing, adding=adding)
+                name, keep = view_name(view) or instrument.name, view_keys(view)
+                terms, adding = self._terms(view, limit, lasting=False), kind.name == "sum"
+                stream = ObservedStream(name, kept, keep, terms, sharing, adding=adding, calm=self.calm)
+                self._streams[key] = stream
             return stream
 
-    def _sharing(self, instrument: Any, view: View, kind: Kind, *, observed: bool) -> Sharing | None:
+    def _terms(self, view: View, limit: Limit, *, lasting: bool) -> Terms:
+        return Terms(limit.sets, self.held, self._shown, getattr(view, "forget_after", None), lasting)
+
+    def _sharing(self, instrument: Any, view: View, kind: Kind, limit: Limit, *, observed: bool) -> Sharing | None:
         if self._processes is None:
             return None
         rule = merge_rule(instrument, kind, getattr(view, "merge", None))
@@ -105,6 +144,7 @@ class StreamRegistry:
             view=self._positions.get(id(view), -1),
             kind=kind.name,
             details=json.dumps([kind.bounds, kind.extremes, kind.max_size, kind.max_scale, rule]),
+            limit=limit.apart,
         )
         shape = shape_of(kind, rule, observed=observed)
         return Sharing(self._processes, identity.encode(), shape, rule == PER_WORKER)

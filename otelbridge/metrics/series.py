@@ -22,6 +22,7 @@ from bisect import bisect_left
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from otelbridge.metrics.points import transportable
 
@@ -64,12 +65,12 @@ class Unplaced:
     __slots__ = ("_place", "_series")
 
     def __init__(self, series: Series, place: Callable[[Any], None]) -> None:
-        self._series = series
+        self._series = ref(series)  # which refers to this: a forgotten one goes as soon as nobody has it any longer
         self._place = place
 
     def __setitem__(self, at: int, value: object) -> None:
         # What is to be stored is left aside: attaching publishes what the series has by then.
-        self._place(self._series)
+        self._place(self._series())
 
 
 class Series:
@@ -80,7 +81,7 @@ class Series:
         start: When it began, in nanoseconds since the epoch.
     """
 
-    __slots__ = ("attributes", "code", "start")
+    __slots__ = ("__weakref__", "attributes", "code", "start")
 
     def __init__(self, attributes: Mapping[str, AnyValue], start: int) -> None:
         self.attributes = attributes
@@ -282,17 +283,20 @@ class LastSeries(Series):
 
     def publish(self) -> None:
         """Store the last value and when that was, by the clock that all processes share."""
-        if self.silent:
-            self.marks[self.marks_at] = 0.0
+        marks = self.marks  # the same throughout: the series may be forgotten, or return, in between
+        if marks is None:
+            return
+        if type(marks) is Unplaced:
+            marks[self.marks_at] = 0.0
             return
         if self.last is None:
-            self.marks[self.marks_at + 1] = 0.0
+            marks[self.marks_at + 1] = 0.0
             return
         (value,) = self.last
         stamp = monotonic()
-        self.marks[self.marks_at] = value
+        marks[self.marks_at] = value
         # The sign tells an int from a float.
-        self.marks[self.marks_at + 1] = stamp if type(value) is float else -stamp
+        marks[self.marks_at + 1] = stamp if type(value) is float else -stamp
 
 
 class HistogramSeries(Series):

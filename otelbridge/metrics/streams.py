@@ -5,34 +5,35 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
-from operator import itemgetter
-from time import time_ns
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from time import monotonic, time_ns
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet, WeakValueDictionary
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import attribute_key, clean_attributes
+from otelbridge.metrics.calm import Calm
 from otelbridge.metrics.identity import encode_attributes
-from otelbridge.metrics.merging import WORKER_KEY, Merger
+from otelbridge.metrics.idle import Idle
+from otelbridge.metrics.limits import Terms, report_overflow
+from otelbridge.metrics.merger import Merger
+from otelbridge.metrics.merging import WORKER_KEY
+from otelbridge.metrics.transfer import add, guard, has_cell, load, resume, shed, state, unchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Mapping
 
     from opentelemetry.util.types import Attributes
 
+    from otelbridge.cells.book import Cell
     from otelbridge.cells.shape import Shape
+    from otelbridge.metrics.finders import Finder
     from otelbridge.metrics.kinds import Kind
     from otelbridge.metrics.processes import Processes
     from otelbridge.metrics.series import Series
 
 OVERFLOW = {"otel.metric.overflow": True}
 """Attributes of the series that takes what is over the limit; metrics SDK specification, "Cardinality limits"."""
-
-DEFAULT_LIMIT = 2000
-"""Attribute sets a stream keeps apart by default; the same section."""
-
-_MAX_CACHE = 10_000
-_MAX_TEXT = 256
-_SAFE = frozenset({str, bool, int, float, bytes})
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,46 @@ class Sharing:
     """Whether each process keeps series of its own."""
 
 
+class Match(Protocol):
+    """How one reader sees a stream."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether the reader has so much of forgotten series left to read that it takes no more."""
+        ...
+
+    def offer(self, amount: float, attributes: Attributes, context: Any, series: Series) -> None:
+        """Take a measurement that may become an exemplar."""
+        ...
+
+    def part(self, series: Series, ghost: Series) -> None:
+        """Learn that a series was forgotten, and what it had counted is in another now."""
+        ...
+
+    def go_on(self, series: Series, before: Series) -> None:
+        """Learn that a series begins with what was counted, and read, before."""
+        ...
+
+    def release(self, series: Series) -> None:
+        """Keep nothing about a series, unless there is something left to read."""
+        ...
+
+
 class Stream:
     """The series of one view of one instrument.
+
+    A series may be forgotten (`remove`, `tidy`) while somebody still has it: a bound handle, or a thread that is
+    about to record. Then what it has counted is taken out of it, and its next value calls `_enter`, which brings it
+    back. So there is at most one series an attribute set at any time, and none is in the way of being freed.
 
     Args:
         name: Name of the stream, for reports.
         kind: How measurements are aggregated.
         keep: Attribute keys the view keeps; None keeps all.
-        limit: How many attribute sets are kept apart before the rest goes into one overflow series.
+        terms: Its limits.
         sharing: How it is shared with other processes; None keeps it to this one.
         observed: Whether values come from callbacks.
+        calm: Keeps those who read away from what is forgotten.
     """
 
     def __init__(
@@ -69,27 +100,50 @@ class Stream:
         name: str,
         kind: Kind,
         keep: Container[str] | None,
-        limit: int,
+        terms: Terms,
         sharing: Sharing | None = None,
         *,
         observed: bool = False,
+        calm: Calm | None = None,
     ) -> None:
         self.name = name
         self.kind = kind
         self.sharing = sharing
+        self.terms = terms
         self._keep = keep
-        self._limit = limit
+        self._observed = observed
         self._new = kind.new_series()
         self._series: dict[object, Series] = {}
         self._overflow: Series | None = None
         self.matches: list[Any] = []
-        """How each reader sees the stream."""
+        """How each reader sees the stream, as `Match`."""
+        self.finders: WeakSet[Finder] = WeakSet()
+        """What remembers series."""
         # Reentrant: a signal handler or finalizer may record while this thread makes a series.
         self._lock = threading.RLock()
-        self._merger = None if sharing is None else Merger(name, kind, limit, OVERFLOW, observed=observed)
+        self._merger = None if sharing is None else Merger(name, kind, terms, OVERFLOW, observed=observed)
+        self._idle = Idle(terms.forget_after)
+        self._resting: WeakValueDictionary[object, Series] = WeakValueDictionary()
+        """Forgotten series that somebody still has."""
+        self._strays: dict[Series, None] = {}
+        """Those of them that were recorded to while there was no room; what they count belongs to the overflow."""
+        self._retired: dict[bytes, Cell] = {}
+        """The cells of forgotten series, which keep what was counted."""
+        self._calm = calm or Calm()
+
+    @property
+    def held(self) -> int:
+        """How many attribute sets are kept apart now."""
+        return len(self._series)
+
+    @property
+    def overflowing(self) -> bool:
+        """Whether some measurements are counted together for want of room."""
+        return self._overflow is not None or (self._merger is not None and self._merger.overflowing)
 
     def all(self) -> list[Series]:
         """Give every series there is now, the overflow last."""
+        self._gather()
         found = list(self._series.values())
         return found if self._overflow is None else [*found, self._overflow]
 
@@ -98,15 +152,24 @@ class Stream:
         totals = None if self.sharing is None else self.sharing.processes.totals
         if self.sharing is None or self._merger is None or totals is None:
             return self.all()
-        own = {series.code or self._code(series): series for series in self.all() if not series.silent}
-        return self._merger.merge(own, totals, self.sharing.identity, self.sharing.processes.started)
+        own = {series.code or self._code(series.attributes): series for series in self.all() if not series.silent}
+        retired = self._retired if self.sharing.shape.adds else {}
+        found = self._merger.merge(own, retired, totals, self.sharing.identity, self.sharing.processes.started)
+        for series in self._merger.gone():
+            for match in self.matches:
+                match.release(series)
+        return found
 
-    def origin(self, series: Series) -> Series:
-        """Give this process' own series behind a merged one, or itself."""
-        return series if self._merger is None else self._merger.origin(series)
+    def origin(self, series: Series) -> Series | None:
+        """Give this process' own series of the same attributes as a merged one, if there is one."""
+        attributes = series.attributes
+        if self.sharing is not None and self.sharing.per_worker:
+            attributes = {key: value for key, value in attributes.items() if key != WORKER_KEY}
+        own = self._series.get(attribute_key(attributes))
+        return self._overflow if own is None and attributes == OVERFLOW else own
 
     def find(self, attributes: Attributes) -> Any:
-        """Find or make the series of an attribute set. The slow way; `Finder` remembers what it gave.
+        """Find or make the series of an attribute set. The slow way; a `Finder` remembers what it gave.
 
         Args:
             attributes: What the caller gave; None means no attributes.
@@ -114,159 +177,210 @@ class Stream:
         Returns:
             The series, or the overflow series when the limit is reached.
         """
-        cleaned = clean_attributes(attributes)
-        if self._keep is not None:
-            cleaned = {key: value for key, value in cleaned.items() if key in self._keep}
-        key = attribute_key(cleaned)
+        kept = self._kept(attributes)
+        key = attribute_key(kept)
         series = self._series.get(key)
         if series is not None:
             return series
+        self._gather()
         with self._lock:
-            if len(self._series) < self._limit:
-                return self._series.setdefault(key, self._make(cleaned))
-            if self._overflow is None:
-                self._overflow = self._make(OVERFLOW)
-                self._report_overflow()
-            return self._overflow
+            series = self._series.get(key)
+            if series is not None:
+                return series
+            series = self._resting.get(key)
+            # One that counts for the overflow at this very moment goes on doing so until that is over.
+            if series in self._strays or not self._admit(kept):
+                return self._overflowing()
+            return self._insert(key, self._make(kept) if series is None else series)
 
     def is_overflow(self, series: Series) -> bool:
         """Tell whether a series stands for many attribute sets."""
         return series is self._overflow
 
+    def remove(self, attributes: Attributes) -> None:
+        """Forget the series of an attribute set, until somebody records to it again.
+
+        Args:
+            attributes: The attribute set; what the view leaves out does not matter.
+        """
+        key = attribute_key(self._kept(attributes))
+        series = self._series.get(key)
+        if series is not None:
+            self._forget(key, series)
+
+    def tidy(self) -> None:
+        """Do what takes a look now and then: forget what nobody records to."""
+        self._gather()
+        if self.terms.forget_after is None:
+            return
+        for key, series, seen in self._idle.look(self._series.copy(), self._state, monotonic()):
+            if not (self.terms.lasting and any(seen)):
+                self._forget(key, series, seen)
+
     def after_fork(self) -> None:
         """Begin anew in a forked child: what was counted before is the parent's."""
         self._lock = threading.RLock()
+        self._retired = {}
+        strays, self._strays = self._strays, {}
+        self._idle = Idle(self.terms.forget_after)
         now = time_ns()
-        for series in self.all():
+        for series in (*self.all(), *strays):
             series.clear(now)
-            if self.sharing is not None:
+            if self.sharing is not None or series in strays:
                 series.code = b""  # a series of one worker is another one now
-                series.await_cell(self._settle)
+                series.await_cell(self._enter)
 
-    def _make(self, attributes: Any) -> Series:
+    def _kept(self, attributes: Attributes) -> Mapping[str, Any]:
+        cleaned = clean_attributes(attributes)
+        if self._keep is None:
+            return cleaned
+        return {key: value for key, value in cleaned.items() if key in self._keep}
+
+    def _make(self, attributes: Mapping[str, Any]) -> Series:
         # Whoever is alone began when its series did; a group began with its first process.
         series = self._new(attributes, time_ns())
         if self.sharing is not None:
-            series.await_cell(self._settle)
+            series.await_cell(self._enter)
         return series
+
+    def _admit(self, attributes: Mapping[str, Any]) -> bool:
+        if len(self._series) >= self.terms.sets:
+            return False
+        sharing = self.sharing
+        if sharing is not None and sharing.processes.crowded and self._code(attributes) not in self._retired:
+            return False
+        return self.terms.held is None or self.terms.held.take()
+
+    def _insert(self, key: object, series: Series) -> Series:
+        # A signal handler may have made one since this thread looked.
+        winner = self._series.setdefault(key, series)
+        if winner is not series and self.terms.held is not None:
+            self.terms.held.add(-1)
+        self._resting.pop(key, None)
+        return winner
+
+    def _overflowing(self) -> Series:
+        if self._overflow is None:
+            self._overflow = self._make(OVERFLOW)
+            if len(self._series) >= self.terms.sets:
+                sets = [series.attributes for series in list(self._series.values())]
+                report_overflow(self.name, self.terms.sets, sets)
+        return self._overflow
+
+    def _state(self, series: Series) -> Any:
+        return state(series)
+
+    def _enter(self, series: Series) -> None:
+        """Let a series count that has waited for its first value, since it was made or forgotten."""
+        with self._lock:
+            key = attribute_key(series.attributes)
+            if self._series.get(key) is not series and series is not self._overflow:
+                if key in self._series or not self._admit(series.attributes):
+                    self._overflowing()
+                    self._strays[series] = None
+                    series.attach(None)
+                    return
+                for match in self.matches:
+                    match.release(series)
+                if self.sharing is None:
+                    series.start = time_ns()
+                self._insert(key, series)
+            if series.silent:
+                self._settle(series)
 
     def _settle(self, series: Series) -> None:
         sharing = self.sharing
-        if sharing is not None:
-            series.code = self._code(series)
-            series.attach(sharing.processes.place(sharing.identity, sharing.shape, series.code))
+        if sharing is None:
+            series.attach(None)
+            return
+        series.code = self._code(series.attributes)
+        cell = self._retired.get(series.code)
+        if cell is None:
+            series.attach(self._cell(series))
+            return
+        sharing.processes.revive(cell)
+        if self._observed:
+            series.attach(cell)  # what is observed is all there is
+        else:
+            before = self._before(series, cell)
+            for match in self.matches:
+                match.go_on(series, before)
+            series.start = sharing.processes.started
+            resume(series, before, cell)
+        # Last: a signal handler in between finds the cell, too.
+        self._retired.pop(series.code, None)
 
-    def _code(self, series: Series) -> bytes:
-        attributes = series.attributes
+    def _before(self, series: Series, cell: Cell) -> Series:
+        before = self._new(series.attributes, series.start)
+        load(before, cell)
+        return before
+
+    def _forget(self, key: object, series: Series, seen: object = None) -> None:
+        """Forget a series; where `seen` is given, only if nothing was recorded since it had that state."""
+        if any(match.behind for match in self.matches):
+            warn_once(
+                (self.name, "behind"),
+                "%s keeps series it should forget until a reader of deltas has read those that were forgotten.",
+                self.name,
+            )
+            return
+        ghost = self._new(series.attributes, series.start)
+
+        def later() -> Callable[[], None]:
+            return partial(self._forget, key, series, self._state(series) if seen is None else seen)
+
+        with guard(series), self._lock, self._calm.between(later) as now:
+            if not now or self._series.get(key) is not series:
+                return
+            published = has_cell(series)
+            self._resting[key] = series
+            del self._series[key]
+            shed(series, ghost, self._enter)
+            if seen is not None and not self._observed and not unchanged(seen, self._state(ghost)):
+                self._undo(key, series, ghost)
+                return
+            for match in self.matches:
+                match.part(series, ghost)
+            if self.terms.held is not None:
+                self.terms.held.add(-1)
+            self._idle.drop(series)
+            if published:
+                self._retire(series)
+        for finder in list(self.finders):
+            finder.drop((series,))
+
+    def _undo(self, key: object, series: Series, ghost: Series) -> None:
+        """Take a series back to which somebody recorded at the very moment it was forgotten."""
+        self._insert(key, series)
+        resume(series, ghost, self._cell(series))
+
+    def _retire(self, series: Series) -> None:
+        cell = self._cell(series)
+        if cell is not None and self.sharing is not None:
+            self._retired[series.code] = cell
+            self.sharing.processes.retire(cell)
+
+    def _cell(self, series: Series) -> Cell | None:
+        sharing = self.sharing
+        return None if sharing is None else sharing.processes.place(sharing.identity, sharing.shape, series.code)
+
+    def _gather(self) -> None:
+        """Move into the overflow what was recorded to forgotten series while there was no room for them."""
+        if not self._strays:
+            return
+        with self._lock:
+            strays, self._strays = self._strays, {}
+        for series in strays:
+            ghost = self._new(OVERFLOW, series.start)
+            with guard(series):
+                shed(series, ghost, self._enter)
+            overflow = self._overflowing()
+            with guard(overflow):
+                if overflow.silent:
+                    self._enter(overflow)
+                add(overflow, ghost)
+
+    def _code(self, attributes: Mapping[str, Any]) -> bytes:
         if self.sharing is not None and self.sharing.per_worker:
             attributes = {**attributes, WORKER_KEY: os.getpid()}
         return encode_attributes(attributes)
-
-    def _report_overflow(self) -> None:
-        values: dict[str, set[str]] = {}
-        for series in self._series.values():
-            for key, value in series.attributes.items():
-                values.setdefault(key, set()).add(repr(value))
-        worst = max(values, key=lambda key: len(values[key]), default="none")
-        warn_once(
-            (self.name, "overflow"),
-            "%s has reached its limit of %d attribute sets; further ones are counted together under "
-            "otel.metric.overflow=true. The attribute with the most values is %s. Leave it out by a view, or raise "
-            "the limit.",
-            self.name,
-            self._limit,
-            worst,
-        )
-
-
-class Entry:
-    """What a look-up yields: the series, and what its attribute values must be besides equal.
-
-    True, 1 and 1.0 are equal and hash alike, but are different attribute values. So an entry knows the
-    position and exact type of the one value that is no string.
-    """
-
-    __slots__ = ("at", "series", "type")
-
-    def __init__(self, series: Any, at: int, type: type) -> None:  # noqa: A002
-        self.series = series
-        self.at = at
-        self.type = type
-
-
-class Finder:
-    """Remembers which series an attribute set belongs to, in two ways.
-
-    The first attribute keys seen become the schema: their values are fetched by one C call, whatever the
-    order they were given in. Sets with other keys are remembered by their items. Sets with two or more
-    values that are no strings, and values that cannot be remembered safely, are looked up each time.
-
-    Args:
-        stream: Where series come from.
-    """
-
-    __slots__ = ("_by_items", "_stream", "by_schema", "fetch", "single", "width")
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._by_items: dict[object, Entry] = {}
-        self.by_schema: dict[object, Entry] = {}
-        """Entries by the values of the schema's keys; the value itself where there is one key."""
-        self.fetch: Callable[[Any], Any] | None = None
-        """Gives the values of the schema's keys; None until a schema is learned."""
-        self.width = -1
-        """How many keys the schema has."""
-        self.single = False
-        """Whether it has one."""
-
-    def find(self, attributes: Any) -> Any:
-        """Find the series of an attribute set, and remember it where that is safe.
-
-        Args:
-            attributes: A non-empty mapping, or whatever the caller gave instead.
-
-        Returns:
-            The series.
-        """
-        try:
-            items = (*attributes.items(),)
-            entry = self._by_items.get(items)
-        except Exception:  # unhashable values, or no mapping at all: the stream says what it makes of it
-            return self._stream.find(attributes)
-        if entry is not None and items[entry.at][1].__class__ is entry.type:
-            return entry.series
-        series = self._stream.find(attributes)
-        if attributes.__class__ is dict and not self._stream.is_overflow(series):
-            self._remember(attributes, items, series)
-        return series
-
-    def _remember(self, attributes: dict[str, Any], items: tuple[tuple[str, Any], ...], series: Series) -> None:
-        values = [value for _, value in items]
-        if not all(value.__class__ in _SAFE for value in values) or any(value != value for value in values):  # noqa: PLR0124
-            return
-        if sum(value.__class__ is not str for value in values) > 1:
-            return
-        # A view may drop what a client sends, and then ever new texts belong to few series. They are forgotten
-        # beyond `_MAX_CACHE`, and not remembered at all where they are long.
-        if any(value.__class__ is str and len(value) > _MAX_TEXT for value in values):
-            return
-        if self.fetch is None:
-            self.width = len(items)
-            self.single = len(items) == 1
-            self.fetch = itemgetter(*attributes)  # last, since whoever sees it relies on the others
-        if len(items) == self.width:
-            try:
-                fetched = self.fetch(attributes)
-            except KeyError:
-                pass
-            else:
-                _put(self.by_schema, fetched, series, (fetched,) if self.single else fetched)
-                return
-        _put(self._by_items, items, series, tuple(values))
-
-
-def _put(cache: dict[object, Entry], key: object, series: Series, values: tuple[Any, ...]) -> None:
-    if len(cache) >= _MAX_CACHE:
-        cache.clear()
-    at = next((at for at, value in enumerate(values) if value.__class__ is not str), 0)
-    cache[key] = Entry(series, at, values[at].__class__)

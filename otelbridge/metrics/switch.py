@@ -20,6 +20,7 @@ from opentelemetry import metrics as api
 from opentelemetry.metrics import _Gauge as ApiGauge  # the API exports it under this name only
 
 from otelbridge.diagnostics import warn_once
+from otelbridge.metrics.quota import DEFAULT_INSTRUMENT_LIMIT, Quota
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -80,6 +81,16 @@ class _Plug:
         bind = getattr(self._target, "bind", None)
         return None if bind is None else bind(attributes)
 
+    def remove(self, attributes: Attributes = None) -> None:
+        """Forget an attribute set with the provider connected now, where it can; see `MeterProvider` of this package.
+
+        Args:
+            attributes: The attribute set.
+        """
+        remove = getattr(self._target, "remove", None)
+        if remove is not None:
+            remove(attributes)
+
     def _lost(self, error: Exception) -> None:
         warn_once((self._name, "raised"), "Recording to %s raised %r. %s.", self._name, error, _CAUSE)
 
@@ -126,11 +137,27 @@ class _SwitchObservableGauge(_Plug, api.ObservableGauge): ...
 
 
 class SwitchMeter(api.Meter):
-    """A meter whose instruments follow the provider that is connected."""
+    """A meter whose instruments follow the provider that is connected.
 
-    def __init__(self, name: str, version: str | None, schema_url: str | None, attributes: Attributes) -> None:
+    Args:
+        name: Name of the instrumentation scope.
+        version: Its version.
+        schema_url: Its schema URL.
+        attributes: Its attributes.
+        instruments: How many instruments there may be; None lets none of this meter's ever record.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: str | None,
+        schema_url: str | None,
+        attributes: Attributes,
+        instruments: Quota | None = None,
+    ) -> None:
         super().__init__(name, version=version, schema_url=schema_url)
         self._attributes = attributes
+        self._instruments = instruments
         # Reentrant, since a refusal is logged under it and a log handler may count records.
         self._lock = threading.RLock()
         self._meter: api.Meter | None = None
@@ -168,15 +195,17 @@ class SwitchMeter(api.Meter):
             plug = self._synchronous.get(key)
             if plug is None:
                 plug = kind(str(identity[0]), create)
-                plug.connect(self._meter)
-                self._synchronous[key] = plug
+                if self._instruments is not None and self._instruments.take():
+                    plug.connect(self._meter)
+                    self._synchronous[key] = plug
             return plug
 
     def _observe(self, kind: type[Any], name: str, create: Callable[[api.Meter], Any]) -> Any:
         with self._lock:
             plug = kind(name, create)
-            plug.connect(self._meter)
-            self._observables.append(plug)
+            if self._instruments is not None and self._instruments.take():
+                plug.connect(self._meter)
+                self._observables.append(plug)
             return plug
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> api.Counter:
@@ -293,9 +322,18 @@ class _SentTo:
 
 
 class SwitchMeterProvider(api.MeterProvider):
-    """A meter provider that hands every measurement to the provider connected to it."""
+    """A meter provider that hands every measurement to the provider connected to it.
 
-    def __init__(self) -> None:
+    Args:
+        instrument_limit: How many instruments it keeps, and how many meters. Further ones record nothing.
+    """
+
+    def __init__(self, instrument_limit: int = DEFAULT_INSTRUMENT_LIMIT) -> None:
+        self._instruments = Quota(
+            instrument_limit,
+            "There are %d instruments, which is the limit; further ones record nothing. Create instruments once, and "
+            "tell what varies by attributes.",
+        )
         self._lock = threading.RLock()  # as that of a meter
         self._provider: api.MeterProvider | None = None
         self._muted: frozenset[str] = frozenset()
@@ -318,10 +356,21 @@ class SwitchMeterProvider(api.MeterProvider):
         with self._lock:
             meter = self._meters.get(key)
             if meter is None:
-                meter = SwitchMeter(name, version, schema_url, attributes)
+                if len(self._meters) >= self._instruments.limit:
+                    self._report_meters()
+                    return SwitchMeter(name, version, schema_url, attributes)
+                meter = SwitchMeter(name, version, schema_url, attributes, self._instruments)
                 meter.connect(self._provider_of(name))
                 self._meters[key] = meter
             return meter
+
+    def _report_meters(self) -> None:
+        warn_once(
+            ("switch", "meters"),
+            "There are %d meters, which is the limit; what further ones measure is lost. Name a meter after a library, "
+            "once.",
+            self._instruments.limit,
+        )
 
     def connect(self, provider: api.MeterProvider, muted: Collection[str] = ()) -> None:
         """Send measurements to a provider from now on.

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from otelbridge.metrics._sdk import clean_attributes, trace_api, tracing
 from otelbridge.metrics.amounts import exact, reject
+from otelbridge.metrics.finders import Finder
 from otelbridge.metrics.series import LOCK_FREE
-from otelbridge.metrics.streams import Finder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

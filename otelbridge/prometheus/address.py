@@ -33,7 +33,7 @@ def check_address(host: str, access: Access, tls: ServerTls | None = None) -> No
     if access.needs_certificate and (tls is None or not tls.knows_clients):
         raise ConfigError(
             "client_names is set, but clients cannot show certificates",
-            "Serve with TLS and the CA of the clients' certificates (client_ca_file), or leave client_names out",
+            "Serve with TLS and the CA of the clients' certificates (tls_client_ca), or leave client_names out",
         )
     _, address = resolve_host(host)
     if access.insecure or _is_loopback(address):
@@ -41,14 +41,14 @@ def check_address(host: str, access: Access, tls: ServerTls | None = None) -> No
     if access.challenges and tls is None:
         warn_once(
             ("metrics endpoint", "clear text"),
-            "The metrics endpoint on %s is sent tokens and passwords in the clear. Give it a certificate (cert_file, "
-            "key_file), unless the network encrypts; insecure=True then says that this is meant.",
+            "The metrics endpoint on %s is sent tokens and passwords in the clear. Give it a certificate "
+            "(tls_certificate, tls_key), unless the network encrypts; insecure=True then says that this is meant.",
             host,
         )
     if access.open and not (tls is not None and tls.verifies_clients):
         raise ConfigError(
             f"The metrics endpoint would show its metrics to everybody who reaches {host}",
-            "Set a bearer token (bearer_token_file), users (basic_users) or client certificates (client_ca_file); "
+            "Set a bearer token (bearer_token_file), users (basic_users) or client certificates (tls_client_ca); "
             "or listen on localhost; or say insecure=True where the network itself keeps strangers out",
         )
 

@@ -9,7 +9,7 @@ from otelbridge.errors import ConfigError, MissingDependencyError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from otelbridge.prometheus.endpoint import AsgiEndpoint
+    from otelbridge.prometheus.serving import AsgiEndpoint
 
 
 def mount(app: Any, path: str, endpoint: AsgiEndpoint) -> Callable[[], None]:

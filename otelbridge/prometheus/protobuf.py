@@ -12,11 +12,11 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.diagnostics import warn_once
+from otelbridge.metrics.wire import block, delimited, double, packed_signed, signed, text, unsigned
 from otelbridge.prometheus.digits import plain
 from otelbridge.prometheus.exemplars import Exemplar, by_bucket, convert
 from otelbridge.prometheus.exponential import HIGHEST_SCHEMA, LOWEST_SCHEMA, Exponential, is_exponential, spans
 from otelbridge.prometheus.model import Family, Kind
-from otelbridge.prometheus.wire import block, delimited, double, packed_signed, signed, text, unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

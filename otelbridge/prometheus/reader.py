@@ -1,21 +1,45 @@
-"""The reader behind the scrape endpoint, and the text it yields."""
+"""The reader behind the scrape endpoint, and the page it renders."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from opentelemetry.sdk.metrics import (
+    Counter,
+    Histogram,
+    ObservableCounter,
+    ObservableGauge,
+    ObservableUpDownCounter,
+    UpDownCounter,
+)
+from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader
+
+from otelbridge.diagnostics import warn_once
+from otelbridge.metrics.current import Current
+from otelbridge.metrics.provider import MeterProvider
+from otelbridge.prometheus.exposition import write
+from otelbridge.prometheus.families import FamilyBook, FamilyOptions
+from otelbridge.prometheus.negotiation import Format, choose
+from otelbridge.prometheus.streams import Stream
+from otelbridge.prometheus.translation import Shape, Strategy, Translation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Mapping, Sequence
 
-    from prometheus_client import Metric
+    from opentelemetry.sdk.metrics.export import MetricsData
+    from opentelemetry.sdk.resources import Resource
 
-    from otelbridge.config.options import Prometheus
+    from otelbridge.metrics.current import CurrentStream
+    from otelbridge.prometheus.model import Family
+
+_CUMULATIVE = dict.fromkeys(
+    (Counter, UpDownCounter, Histogram, ObservableCounter, ObservableUpDownCounter, ObservableGauge),
+    AggregationTemporality.CUMULATIVE,
+)
+
+_MAX_BYTES = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,60 +50,150 @@ class Exposition:
     """Media type with its parameters, as negotiated."""
 
     body: bytes
-    """The text, UTF-8."""
+    """The page; UTF-8 but for protobuf."""
 
 
-class PrometheusPull:
-    """A metric reader together with the registry its text is rendered from.
+class PrometheusReader(MetricReader):
+    """A metric reader that renders what Prometheus scrapes. It works on the SDK's provider, too.
+
+    On `otelbridge.metrics.provider.MeterProvider` it reads the store itself, which takes a fraction of the time and
+    memory.
 
     Args:
-        config: The pull path.
+        disable_target_info: Whether the resource is not shown as ``target_info``.
+        prefix: Put before every name, with an underscore between.
+        scope_info_enabled: Whether series carry the labels of their scope (``otel_scope_name``, ...).
+        resource_attribute_filter: Tells which resource attributes every series carries as labels; by default none.
+        strategy: How names are translated; specification of the Prometheus exporter, "Translation strategy".
+        created: Whether OpenMetrics says since when a series counts (``_created``).
+        max_bytes: Size above which whole families are left out of a page, the largest first.
+        cardinality_limits: Attribute sets a stream keeps apart, by kind of instrument or ``default``; only on our
+            provider.
     """
 
-    def __init__(self, config: Prometheus) -> None:
-        # A registry of its own: prometheus_client's default one would keep the series of an earlier
-        # reader, and show every series twice after a second start.
-        self._registry = CollectorRegistry()
-        self._rendering = threading.Lock()
-        self.reader = PrometheusMetricReader(
-            disable_target_info=not config.target_info,
-            scope_info_enabled=config.scope_labels,
-            registry=self._registry,
+    def __init__(
+        self,
+        disable_target_info: bool = False,
+        prefix: str = "",
+        scope_info_enabled: bool = True,
+        *,
+        resource_attribute_filter: Callable[[str], bool] | None = None,
+        strategy: Strategy = Strategy.UNDERSCORES_WITH_SUFFIXES,
+        created: bool = False,
+        max_bytes: int = _MAX_BYTES,
+        cardinality_limits: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(preferred_temporality=_CUMULATIVE)
+        self.cardinality_limits: Mapping[str, int] = cardinality_limits or {}
+        """See the class."""
+        self._options = FamilyOptions(
+            target_info=not disable_target_info,
+            scope_labels=scope_info_enabled,
+            scope_attributes=scope_info_enabled,
+            resource_labels=_Chosen(resource_attribute_filter),
         )
+        self._prefix = f"{prefix}_" if prefix else ""
+        self._strategy = strategy
+        self._created = created
+        self._max_bytes = max_bytes
+        self._books: dict[Translation, FamilyBook] = {}
+        self._current = Current()
+        self._provider: MeterProvider | None = None
+        self._data: MetricsData | None = None
+        # One at a time: what is remembered from scrape to scrape belongs to the one who renders.
+        self._rendering = threading.Lock()
+        self._stopped = False
 
-    def render(self, accept: str | None = None) -> Exposition:
+    def render(self, wanted: Format | str | None = None) -> Exposition:
         """Collect and render everything. Takes time in proportion to the series: not for an event loop.
 
         Args:
-            accept: The ``Accept`` header of the scrape; OpenMetrics is given to whom asks for it.
+            wanted: The format, or the ``Accept`` header of the scrape; by default the plain text format.
 
         Returns:
-            The text and its content type.
+            The page and its content type.
         """
-        encode, content_type = choose_encoder(accept or "")
-        # One at a time, as two would share what upstream's collector has in hand.
+        form = wanted if isinstance(wanted, Format) else choose(wanted)
         with self._rendering:
-            try:
-                body = encode(self._registry)
-            except UnicodeEncodeError:  # somebody recorded a text no UTF-8 holds; the rest must not go down with it
-                body = encode(_Encodable(self._registry))  # pyright: ignore[reportArgumentType]
-        return Exposition(content_type, body)
+            families = self._families(Translation.settle(self._strategy, form.escaping))
+            body = write(families, form, created=self._created)
+            if len(body) > self._max_bytes:
+                body = self._cut(families, form)
+        return Exposition(form.content_type, body)
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child."""
+        self._rendering = threading.Lock()
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:  # noqa: ARG002  # the base class's
+        """Stop: pages are empty from now on."""
+        self._stopped = True
+
+    def _set_meter_provider(self, meter_provider: Any) -> None:
+        super()._set_meter_provider(meter_provider)  # pyright: ignore[reportUnknownMemberType]
+        self._provider = meter_provider if isinstance(meter_provider, MeterProvider) else None
+
+    def _receive_metrics(
+        self,
+        metrics_data: MetricsData,
+        timeout_millis: float = 10_000,  # noqa: ARG002  # the base class's
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        self._data = metrics_data
+
+    def _families(self, translation: Translation) -> list[Family]:
+        book = self._books.get(translation)
+        if book is None:
+            book = self._books[translation] = FamilyBook(translation, self._options)
+        if self._stopped:
+            return []
+        if self._provider is not None:
+            return self._provider.visit(self, lambda storage: self._build(book, *self._current.read(storage)))
+        self._data = None
+        self.collect()
+        return book.families(self._data)
+
+    def _build(self, book: FamilyBook, resource: Resource, streams: Sequence[CurrentStream]) -> list[Family]:
+        return book.build(resource, [self._stream(stream) for stream in streams if stream.kind])
+
+    def _stream(self, stream: CurrentStream) -> Stream:
+        shape = _SHAPES[stream.kind] if stream.kind != "sum" else _SUMS[stream.monotonic]
+        name = self._prefix + stream.name
+        return Stream(stream.scope, name, stream.unit, stream.description, shape, stream.points)
+
+    def _cut(self, families: list[Family], form: Format) -> bytes:
+        sizes = [(len(write([family], form, created=self._created)), at) for at, family in enumerate(families)]
+        total, left_out = sum(size for size, _ in sizes), set[int]()
+        for size, at in sorted(sizes, reverse=True):
+            if total <= self._max_bytes:
+                break
+            total -= size
+            left_out.add(at)
+        names = ", ".join(families[at].name for at in sorted(left_out))
+        warn_once(
+            ("prometheus", "size"),
+            "The metrics page is larger than %d bytes; left out are the largest families: %.500s. Drop attributes by "
+            "views, or allow a larger page.",
+            self._max_bytes,
+            names,
+        )
+        kept = [family for at, family in enumerate(families) if at not in left_out]
+        return write(kept, form, created=self._created)
 
 
-class _Encodable:
-    """A registry whose label values can be encoded: what cannot is shown as a question mark."""
+class _Chosen(frozenset[str]):
+    """The keys a function chooses, as the set it stands for."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
+    def __new__(cls, choose: Callable[[str], bool] | None) -> _Chosen:
+        made = super().__new__(cls)
+        made.choose = choose
+        return made
 
-    def collect(self) -> Iterator[Metric]:
-        for family in self._registry.collect():
-            family.samples = [
-                sample._replace(labels={key: _encodable(value) for key, value in sample.labels.items()})
-                for sample in family.samples
-            ]
-            yield family
+    choose: Callable[[str], bool] | None
+
+    def __contains__(self, key: object) -> bool:
+        return self.choose is not None and self.choose(str(key))
 
 
-def _encodable(text: str) -> str:
-    return text.encode(errors="replace").decode()
+_SUMS = {True: Shape.COUNTER, False: Shape.UP_DOWN}
+_SHAPES = {"last": Shape.GAUGE, "histogram": Shape.HISTOGRAM, "exponential": Shape.HISTOGRAM}

@@ -247,7 +247,7 @@ def _load_client_ca(context: ssl.SSLContext, options: TlsOptions) -> None:
         if verification != "none":
             raise ConfigError(
                 f"client_auth={verification!r} has no CA to check clients' certificates with",
-                "Name the file with its certificate in client_ca_file",
+                "Name the file with its certificate in tls_client_ca (client_ca_file in a web.config.yml)",
             )
         return
     if verification == "none":

@@ -26,6 +26,7 @@ def test_the_first_part_of_the_catalogue_is_whole() -> None:
         + [f"B{n}" for n in range(1, 13)]
         + ["X1", "E1"]
         + [f"Y{n}" for n in range(1, 14)]
+        + [f"O{n}" for n in range(1, 6)]
     )
     assert set(expected) <= {metric.id for metric in _ALL}
 
@@ -52,7 +53,9 @@ def test_names_are_ones_the_sdk_takes_and_of_a_known_family(metric: Metric) -> N
     provider = MeterProvider(shutdown_on_exit=False)
     provider.get_meter("test").create_counter(metric.name)
     families = ("http.", "db.", "cache.", "gen_ai.", "agent.", "cost.", "task.", "business.", "health.", "system.")
-    assert metric.name.startswith((*families, "process.", "cpython."))
+    assert metric.name.startswith((*families, "process.", "cpython.", "otelbridge."))
+    # Names of the package itself are for what it says about itself.
+    assert metric.name.startswith("otelbridge.") == (metric.id[0] == "O")
     assert not metric.name.endswith((".total", "_total", ".count_total"))
 
 

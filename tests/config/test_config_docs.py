@@ -9,6 +9,7 @@ import pytest
 from otelbridge.config.distribution import KEYS
 from otelbridge.config.file import settings_from_file
 from otelbridge.config.options import OtlpOptions, PrometheusOptions, Settings
+from otelbridge.config.prometheus_checks import PROMETHEUS_CHECKS
 from otelbridge.config.resolve import resolve
 from otelbridge.config.variables import OTHERS, VARIABLES, Variable
 
@@ -20,7 +21,7 @@ def test_every_variable_is_in_the_document(variable: Variable) -> None:
     assert f"| `{variable.name}` | {variable.description} |" in DOCUMENT
 
 
-@pytest.mark.parametrize("name", sorted(OTHERS) + sorted(KEYS))
+@pytest.mark.parametrize("name", sorted(OTHERS) + sorted(KEYS) + sorted(PROMETHEUS_CHECKS))
 def test_every_other_name_is_in_the_document(name: str) -> None:
     assert f"`{name}`" in DOCUMENT
 
@@ -52,4 +53,6 @@ def test_the_example_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert config.prometheus.mode == "app"
     assert len(config.views) == 3
     assert config.prometheus.cardinality_limits == {"default": 1000, "histogram": 200}
+    assert config.prometheus.resource_labels == ("service.namespace",)
+    assert config.prometheus.bearer_token_file == "/run/secrets/metrics-token"
     assert config.run_directory == Path("/run/shop")

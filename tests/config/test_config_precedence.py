@@ -44,8 +44,15 @@ def prometheus(**options: Any) -> dict[str, Any]:
     return {"prometheus": PrometheusOptions(**options)}
 
 
+TLS = {"tls_certificate": "/c", "tls_key": "/k", "tls_client_ca": "/ca"}
+TLS_VARIABLES = {
+    "OTELBRIDGE_PROMETHEUS_TLS_CERTIFICATE": "/ec",
+    "OTELBRIDGE_PROMETHEUS_TLS_KEY": "/ek",
+    "OTELBRIDGE_PROMETHEUS_TLS_CLIENT_CA": "/eca",
+}
+
 # One row a setting: how to read it from the Config, its default, then what arguments, environment and file
-# say and the value that must come of it. Arguments or file are None where the setting cannot be said there.
+# say and the value that must come of it; None for a source where the setting cannot be said.
 ON = {"OTEL_METRICS_EXPORTER": "otlp,prometheus"}
 ROWS: dict[str, tuple[Any, Any, Any, Any, Any]] = {
     "service_name": (
@@ -138,6 +145,62 @@ ROWS: dict[str, tuple[Any, Any, Any, Any, Any]] = {
         (prometheus(scope_labels=False), False),
         ({"OTELBRIDGE_PROMETHEUS_SCOPE_LABELS": "true"}, True),
         (pull(scope_info_enabled=True), True),
+    ),
+    "prometheus.translation_strategy": (
+        lambda c: c.prometheus.translation_strategy,
+        "UnderscoreEscapingWithSuffixes",
+        (prometheus(translation_strategy="NoUTF8EscapingWithSuffixes"), "NoUTF8EscapingWithSuffixes"),
+        ({"OTELBRIDGE_PROMETHEUS_TRANSLATION_STRATEGY": "notranslation"}, "NoTranslation"),
+        (
+            pull(translation_strategy="underscore_escaping_without_suffixes/development"),
+            "UnderscoreEscapingWithoutSuffixes",
+        ),
+    ),
+    "prometheus.resource_labels": (
+        lambda c: c.prometheus.resource_labels,
+        (),
+        (prometheus(resource_labels=()), ()),
+        ({"OTELBRIDGE_PROMETHEUS_RESOURCE_LABELS": "service.name, team"}, ("service.name", "team")),
+        (pull(resource_constant_labels={"included": ["x", "y"], "excluded": ["x"]}), ("y",)),
+    ),
+    **{
+        f"prometheus.{field}": (
+            lambda c, field=field: getattr(c.prometheus, field),
+            default,
+            (prometheus(**{field: argument}), argument),
+            ({f"OTELBRIDGE_PROMETHEUS_{field.upper()}": text}, said),
+            (own(prometheus={field: file}), file),
+        )
+        for field, default, argument, text, said, file in (
+            ("created", False, False, "True", True, False),
+            ("max_bytes", 10_000_000, 1, "2", 2, 3),
+            ("bearer_token", None, "a", "e", "e", "f"),
+            ("bearer_token_file", None, "/a", "/e", "/e", "f"),
+            ("insecure", False, False, "true", True, False),
+            ("web_config_file", None, "/a", "/e", "/e", "f"),
+            ("health", True, True, "false", False, True),
+        )
+    },
+    "prometheus.basic_users": (
+        lambda c: c.prometheus.basic_users,
+        {},
+        (prometheus(basic_users={"a": "$2b$a"}), {"a": "$2b$a"}),
+        None,
+        (own(prometheus={"basic_users": {"f": "$2b$12$f"}}), {"f": "$2b$12$f"}),
+    ),
+    "prometheus.client_names": (
+        lambda c: c.prometheus.client_names,
+        (),
+        (prometheus(**TLS, client_names=("a",)), ("a",)),
+        ({**TLS_VARIABLES, "OTELBRIDGE_PROMETHEUS_CLIENT_NAMES": "e1,e2"}, ("e1", "e2")),
+        (own(prometheus={**TLS, "client_names": ["f"]}), ("f",)),
+    ),
+    "prometheus.tls": (
+        lambda c: (c.prometheus.tls_certificate, c.prometheus.tls_key, c.prometheus.tls_client_ca),
+        (None, None, None),
+        (prometheus(**TLS), ("/c", "/k", "/ca")),
+        (TLS_VARIABLES, ("/ec", "/ek", "/eca")),
+        (own(prometheus={**TLS, "tls_key": "/f"}), ("/c", "/f", "/ca")),
     ),
     "otlp on": (
         lambda c: bool(c.otlp),
@@ -359,18 +422,19 @@ ROWS |= {
     ),
 }
 
+SOURCES = ("arguments", "environment", "file")
 PAIRS = [
     pytest.param(name, *pair, id=f"{name}: {pair[0]} over {pair[1]}")
     for name, row in ROWS.items()
-    for pair in itertools.combinations(("arguments", "environment", "file", "default"), 2)
-    if pair[0] != "arguments" or row[2] is not None
+    for pair in itertools.combinations((*SOURCES, "default"), 2)
+    if all(source == "default" or row[2 + SOURCES.index(source)] is not None for source in pair)
 ]
 
 
 @pytest.mark.parametrize(("name", "higher", "lower"), PAIRS)
 def test_the_higher_source_wins(name: str, higher: str, lower: str, tmp_path: Any) -> None:
     read, default, *said = ROWS[name]
-    by_source = dict(zip(("arguments", "environment", "file"), said, strict=True))
+    by_source = dict(zip(SOURCES, said, strict=True))
     settings = {source: Settings() for source in by_source}
     for source in {higher, lower} - {"default"}:
         settings[source] = load(source, by_source[source][0], tmp_path)

@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics import Counter, Histogram
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
+from otelbridge.metrics.limits import with_limits
 from otelbridge.metrics.processes import Processes
 from otelbridge.metrics.provider import MeterProvider
 from otelbridge.metrics.view import View
@@ -42,11 +43,33 @@ class _Told:
         )
         self.meter = self.provider.get_meter("lib", "1.0", "https://schema.test/1", {"scope.key": "v"})
         self.observed: dict[str, list[Observation]] = {}
+        self.handles: dict[Any, Any] = {}
 
     def record(self, kind: str, name: str, amounts: list[float], attributes: Any = None) -> None:
         instrument = getattr(self.meter, f"create_{kind}")(name, unit="s", description="D.")
         for amount in amounts:
             getattr(instrument, VERBS[kind])(amount, attributes)
+
+    def remove(self, kind: str, name: str, attributes: Any = None) -> None:
+        getattr(self.meter, f"create_{kind}")(name, unit="s", description="D.").remove(attributes)
+
+    def hold(self, kind: str, name: str, amounts: list[float], attributes: Any = None) -> None:
+        """Record by a handle that is kept."""
+        instrument = getattr(self.meter, f"create_{kind}")(name, unit="s", description="D.")
+        handle = self.handles.setdefault((name, str(attributes)), instrument.bind(attributes))
+        for amount in amounts:
+            getattr(handle, VERBS[kind])(amount)
+
+    def limit(self, limits: dict[str, int]) -> None:
+        """Add a reader that has limits of its own, which `collect_limited` reads."""
+        self.limited = with_limits(InMemoryMetricReader(), limits)
+        self.provider.add_metric_reader(self.limited)
+
+    def collect_limited(self) -> dict[str, Any]:
+        return simplified(self.limited.get_metrics_data())
+
+    def held(self) -> int:
+        return self.provider.held
 
     def observe(self, kind: str, name: str, *readings: tuple[float, Any]) -> None:
         if name not in self.observed:
@@ -72,6 +95,17 @@ class _Told:
         if child == 0:
             with suppress(BaseException):
                 self.record("counter", "forked", [1])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return os.waitpid(child, 0)[1]
+
+    def fork_and_remove(self) -> int:
+        """Fork a child that removes what the parent has, records one to it, and is killed."""
+        self.record("counter", "forked", [10], {"k": "v"})
+        child = os.fork()
+        if child == 0:
+            with suppress(BaseException):
+                self.remove("counter", "forked", {"k": "v"})
+                self.record("counter", "forked", [1], {"k": "v"})
             os.kill(os.getpid(), signal.SIGKILL)
         return os.waitpid(child, 0)[1]
 

@@ -9,6 +9,7 @@ import pytest
 
 from otelbridge.metrics.bound import create_bound_writer
 from otelbridge.metrics.kinds import Kind
+from otelbridge.metrics.limits import Terms
 from otelbridge.metrics.series import LOCK_FREE, HistogramSeries, SumSeries
 from otelbridge.metrics.streams import Stream
 from otelbridge.metrics.writers import create_writer
@@ -20,7 +21,7 @@ _INTERRUPTS = ("CALL", "PRECALL", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "RESUME", "Y
 
 def _writers():
     for kind in (Kind("sum"), Kind("histogram", (1.0, 2.0))):
-        stream = Stream("s", kind, None, 10)
+        stream = Stream("s", kind, None, Terms(10))
         settings = {"signed": False, "watch": None, "offer": lambda *_: None}
         yield pytest.param(create_writer(stream, "s", **settings), id=f"{kind.name} by attributes")
         yield pytest.param(create_bound_writer(stream, None, "s", **settings), id=f"{kind.name} bound")

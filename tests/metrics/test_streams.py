@@ -10,15 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otelbridge.diagnostics import forget_warnings
+from otelbridge.metrics.finders import Finder
 from otelbridge.metrics.kinds import Kind
-from otelbridge.metrics.streams import OVERFLOW, Finder, Stream
+from otelbridge.metrics.limits import Terms
+from otelbridge.metrics.streams import OVERFLOW, Stream
 
 _VALUES = st.one_of(st.sampled_from(["a", "b", "", "1", 1, True, 1.0, 0, False, 0.0, b"1", -1]), st.text(max_size=3))
 _SETS = st.dictionaries(st.sampled_from("abc"), _VALUES, min_size=1)
 
 
 def _stream(keep: frozenset[str] | None = None, limit: int = 2000) -> Stream:
-    return Stream("s", Kind("sum"), keep, limit)
+    return Stream("s", Kind("sum"), keep, Terms(limit))
 
 
 @given(st.lists(_SETS, max_size=40))

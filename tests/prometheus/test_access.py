@@ -330,7 +330,7 @@ def test_this_machine_may_be_served_without_rules(host) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "2001:db8::1", "::ffff:192.0.2.7"])
 def test_others_may_not_and_the_error_tells_the_ways_out(host, tmp_path) -> None:
-    with pytest.raises(ConfigError, match=f"{host}.*bearer_token_file.*basic_users.*client_ca_file.*insecure=True"):
+    with pytest.raises(ConfigError, match=f"{host}.*bearer_token_file.*basic_users.*tls_client_ca.*insecure=True"):
         check_address(host, Access())
     authority = Authority(tmp_path)
     pair = authority.issue("server", "localhost")
@@ -350,7 +350,7 @@ def test_names_need_certificates_that_can_be_shown(tmp_path) -> None:
     pair = authority.issue("server", "localhost")
     one_way = TlsOptions(cert_file=pair.cert, key_file=pair.key)
     for tls in (None, ServerTls(one_way)):
-        with pytest.raises(ConfigError, match=r"client_names is set.*client_ca_file"):
+        with pytest.raises(ConfigError, match=r"client_names is set.*tls_client_ca"):
             check_address("localhost", named, tls)
     optional = TlsOptions(
         cert_file=pair.cert, key_file=pair.key, client_ca_file=authority.ca_file, client_auth="optional"

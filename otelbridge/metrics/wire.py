@@ -1,4 +1,4 @@
-"""The few pieces of protobuf's wire format that metric families are made of.
+"""The few pieces of protobuf's wire format that what goes out is made of, for Prometheus and for OTLP.
 
 Source: Protocol Buffers documentation, "Encoding". Writing them by hand costs a fraction of building messages.
 """
