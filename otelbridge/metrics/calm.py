@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from collections import deque
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ class Calm:
 
     def __init__(self) -> None:
         self._readers = 0
-        self._later: list[Callable[[], object]] = []
+        self._disturbing = False
+        self._later: deque[Callable[[], object]] = deque()
         # Reentrant: a signal handler may read or forget while this thread does.
         self._lock = threading.RLock()
 
@@ -27,31 +29,43 @@ class Calm:
         try:
             yield
         finally:
-            later: list[Callable[[], object]] = []
             with self._lock:
                 self._readers -= 1
-                if not self._readers:
-                    later, self._later = self._later, later
-            for disturb in later:
-                disturb()
+            self.catch_up()
 
     @contextmanager
-    def between(self, later: Callable[[], Callable[[], object]]) -> Generator[bool]:
-        """Do something while nobody reads.
+    def disturbing(self, later: Callable[[], Callable[[], object]]) -> Generator[bool]:
+        """Do something while nobody reads, and nobody else does such a thing.
 
         Args:
-            later: Makes what is to be done when nobody reads any longer.
+            later: Makes what is to be done when that is so, if it is not now; see `catch_up`.
 
         Yields:
-            Whether nobody reads; nobody begins to before the end.
+            Whether it is so; then nobody begins to before the end.
         """
         with self._lock:
-            if self._readers:
+            # This very thread may be at it already, and something it calls be a finalizer or signal handler.
+            already = self._disturbing
+            now = not self._readers and not already
+            if not now:
                 self._later.append(later())
-            yield not self._readers
+            self._disturbing = True
+            try:
+                yield now
+            finally:
+                self._disturbing = already
+
+    def catch_up(self) -> None:
+        """Do what was put off, unless somebody still reads."""
+        for _ in range(len(self._later)):
+            if self._readers or self._disturbing:
+                return  # and do it at the end of that
+            with suppress(IndexError):  # another thread has done it
+                self._later.popleft()()
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, where none of the parent's threads reads."""
         self._lock = threading.RLock()
         self._readers = 0
-        self._later = []
+        self._disturbing = False
+        self._later.clear()

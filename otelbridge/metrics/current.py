@@ -1,7 +1,7 @@
 """What a reader sees now, without the data points in between.
 
-A data point of the SDK takes longer to make than a line of text takes to write. A reader of ours that renders or encodes
-by itself is given readings instead: one object a series, kept from one time to the next, with the names a
+A data point of the SDK takes longer to make than a line of text takes to write. A reader of ours that renders or
+encodes by itself is given readings instead: one object a series, kept from one time to the next, with the names a
 data point has.
 """
 
@@ -78,8 +78,8 @@ class CurrentStream:
 
     def __init__(self, instrument: Any, match: Any, kind: str) -> None:
         self.scope: InstrumentationScope = instrument.instrumentation_scope
-        self.name: str = match._name  # noqa: SLF001  # the SDK's match has no public name for it
-        self.description: str = match._description or ""  # noqa: SLF001
+        self.name: str = match._name  # the SDK's match has no public name for it
+        self.description: str = match._description or ""
         self.unit: str = instrument.unit or ""
         self.kind = kind
         """``sum``, ``last``, ``histogram`` or ``exponential``."""
@@ -132,7 +132,7 @@ class Current:
 
 def _kind_of(match: Any) -> str:
     names = {"Sum": "sum", "LastValue": "last", "ExplicitBucketHistogram": "histogram"}
-    aggregation = type(match._aggregation).__name__.strip("_").removesuffix("Aggregation")  # noqa: SLF001
+    aggregation = type(match._aggregation).__name__.strip("_").removesuffix("Aggregation")
     return names.get(aggregation, "exponential" if aggregation == "ExponentialBucketHistogram" else "")
 
 
@@ -181,8 +181,10 @@ def _histograms(match: Any, known: dict[int, tuple[Any, Any]], now: int) -> list
         row = [*series.counts, series.sum, series.min, series.max, series.low, series.high]
         high, low, recent_high, recent_low = row.pop(), row.pop(), row.pop(), row.pop()
         if extremes:
-            reading.min = low if low < recent_low else recent_low
-            reading.max = high if high > recent_high else recent_high
+            if recent_low <= low and high <= recent_high:  # always, where nobody takes deltas
+                reading.min, reading.max = recent_low, recent_high
+            else:
+                reading.min, reading.max = min(low, recent_low), max(high, recent_high)
         reading.sum = row.pop()
         reading.bucket_counts = row
         reading.time_unix_nano = now

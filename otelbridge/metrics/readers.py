@@ -126,26 +126,27 @@ class SharedMatch(ViewInstrumentMatch):
 
     @property
     def behind(self) -> bool:
-        """See `otelbridge.metrics.streams.Match`."""
+        """Whether the reader has so much of forgotten series left to read that it takes no more."""
         return len(self._ghosts) >= _MAX_GHOSTS
 
     def part(self, series: Series, ghost: Series) -> None:
-        """See `otelbridge.metrics.streams.Match`. The last delta of a forgotten series is given all the same."""
-        kept: tuple[dict[Series, Any], ...] = (self._seen, self._extremes, self._reservoirs)
-        for about in kept:
-            known = about.pop(series, None)
-            if known is not None and self._delta:
-                about[ghost] = known
+        """Learn that a series is forgotten: what it has counted is in another now, whose last delta is due."""
+        self._rename(series, ghost)
         if self._delta:
             self._ghosts[ghost] = None
 
+    def take_back(self, series: Series, ghost: Series) -> None:
+        """Learn that a series is not forgotten after all; see `part`."""
+        self._rename(ghost, series)
+        self._ghosts.pop(ghost, None)
+
     def go_on(self, series: Series, before: Series) -> None:
-        """See `otelbridge.metrics.streams.Match`."""
+        """Learn that a series begins with what was counted, and read, before."""
         if self._delta:
             self._seen[series] = _SEEN[self.stream.kind.name](before)
 
     def release(self, series: Series) -> None:
-        """See `otelbridge.metrics.streams.Match`."""
+        """Keep nothing about a series, unless there is something left to read."""
         if series not in self._ghosts:
             for about in (self._seen, self._extremes, self._reservoirs):
                 about.pop(series, None)
@@ -157,6 +158,13 @@ class SharedMatch(ViewInstrumentMatch):
         self._reservoirs.clear()
         self._extremes.clear()
         self._collected = None
+
+    def _rename(self, old: Series, new: Series) -> None:
+        kept: tuple[dict[Series, Any], ...] = (self._seen, self._extremes, self._reservoirs)
+        for about in kept:
+            known = about.pop(old, None)
+            if known is not None:
+                about[new] = known
 
     def _finish(self, ghosts: Sequence[Series]) -> None:
         for ghost in ghosts:

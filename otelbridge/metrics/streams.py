@@ -7,18 +7,18 @@ import threading
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
 from otelbridge.diagnostics import warn_once
-from otelbridge.metrics._sdk import attribute_key, clean_attributes
+from otelbridge.metrics._sdk import clean_attributes
 from otelbridge.metrics.calm import Calm
 from otelbridge.metrics.identity import encode_attributes
 from otelbridge.metrics.idle import Idle
 from otelbridge.metrics.limits import Terms, report_overflow
 from otelbridge.metrics.merger import Merger
 from otelbridge.metrics.merging import WORKER_KEY
-from otelbridge.metrics.transfer import add, guard, has_cell, load, resume, shed, state, unchanged
+from otelbridge.metrics.transfer import add, guard, has_cell, load, resume, shed, state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping
@@ -51,31 +51,6 @@ class Sharing:
 
     per_worker: bool
     """Whether each process keeps series of its own."""
-
-
-class Match(Protocol):
-    """How one reader sees a stream."""
-
-    @property
-    def behind(self) -> bool:
-        """Whether the reader has so much of forgotten series left to read that it takes no more."""
-        ...
-
-    def offer(self, amount: float, attributes: Attributes, context: Any, series: Series) -> None:
-        """Take a measurement that may become an exemplar."""
-        ...
-
-    def part(self, series: Series, ghost: Series) -> None:
-        """Learn that a series was forgotten, and what it had counted is in another now."""
-        ...
-
-    def go_on(self, series: Series, before: Series) -> None:
-        """Learn that a series begins with what was counted, and read, before."""
-        ...
-
-    def release(self, series: Series) -> None:
-        """Keep nothing about a series, unless there is something left to read."""
-        ...
 
 
 class Stream:
@@ -113,10 +88,10 @@ class Stream:
         self._keep = keep
         self._observed = observed
         self._new = kind.new_series()
-        self._series: dict[object, Series] = {}
+        self._series: dict[bytes, Series] = {}
         self._overflow: Series | None = None
         self.matches: list[Any] = []
-        """How each reader sees the stream, as `Match`."""
+        """How each reader sees the stream, as `otelbridge.metrics.readers.SharedMatch`."""
         self.finders: WeakSet[Finder] = WeakSet()
         """What remembers series."""
         # Reentrant: a signal handler or finalizer may record while this thread makes a series.
@@ -165,7 +140,7 @@ class Stream:
         attributes = series.attributes
         if self.sharing is not None and self.sharing.per_worker:
             attributes = {key: value for key, value in attributes.items() if key != WORKER_KEY}
-        own = self._series.get(attribute_key(attributes))
+        own = self._series.get(encode_attributes(attributes))
         return self._overflow if own is None and attributes == OVERFLOW else own
 
     def find(self, attributes: Attributes) -> Any:
@@ -178,7 +153,7 @@ class Stream:
             The series, or the overflow series when the limit is reached.
         """
         kept = self._kept(attributes)
-        key = attribute_key(kept)
+        key = encode_attributes(kept)
         series = self._series.get(key)
         if series is not None:
             return series
@@ -191,7 +166,7 @@ class Stream:
             # One that counts for the overflow at this very moment goes on doing so until that is over.
             if series in self._strays or not self._admit(kept):
                 return self._overflowing()
-            return self._insert(key, self._make(kept) if series is None else series)
+            return self._insert(key, self._make(kept)) if series is None else self._return(key, series)
 
     def is_overflow(self, series: Series) -> bool:
         """Tell whether a series stands for many attribute sets."""
@@ -203,7 +178,7 @@ class Stream:
         Args:
             attributes: The attribute set; what the view leaves out does not matter.
         """
-        key = attribute_key(self._kept(attributes))
+        key = encode_attributes(self._kept(attributes))
         series = self._series.get(key)
         if series is not None:
             self._forget(key, series)
@@ -224,10 +199,13 @@ class Stream:
         strays, self._strays = self._strays, {}
         self._idle = Idle(self.terms.forget_after)
         now = time_ns()
+        for series in list(self._resting.values()):
+            series.code = b""
         for series in (*self.all(), *strays):
             series.clear(now)
             if self.sharing is not None or series in strays:
-                series.code = b""  # a series of one worker is another one now
+                if self.sharing is None or self.sharing.per_worker:
+                    series.code = b""  # a series of one worker is another one now
                 series.await_cell(self._enter)
 
     def _kept(self, attributes: Attributes) -> Mapping[str, Any]:
@@ -251,13 +229,24 @@ class Stream:
             return False
         return self.terms.held is None or self.terms.held.take()
 
-    def _insert(self, key: object, series: Series) -> Series:
+    def _insert(self, key: bytes, series: Series) -> Series:
+        if self.sharing is not None and not self.sharing.per_worker:
+            series.code = key  # the same object, as there may be very many
         # A signal handler may have made one since this thread looked.
         winner = self._series.setdefault(key, series)
-        if winner is not series and self.terms.held is not None:
-            self.terms.held.add(-1)
-        self._resting.pop(key, None)
+        if winner is not series:
+            self._give_back()
         return winner
+
+    def _return(self, key: bytes, series: Series) -> Series:
+        winner = self._series.setdefault(key, series)
+        if self._resting.pop(key, None) is not series:  # a signal handler was quicker
+            self._give_back()
+        return winner
+
+    def _give_back(self) -> None:
+        if self.terms.held is not None:
+            self.terms.held.add(-1)
 
     def _overflowing(self) -> Series:
         if self._overflow is None:
@@ -273,18 +262,18 @@ class Stream:
     def _enter(self, series: Series) -> None:
         """Let a series count that has waited for its first value, since it was made or forgotten."""
         with self._lock:
-            key = attribute_key(series.attributes)
+            key = encode_attributes(series.attributes)
             if self._series.get(key) is not series and series is not self._overflow:
                 if key in self._series or not self._admit(series.attributes):
                     self._overflowing()
-                    self._strays[series] = None
                     series.attach(None)
+                    self._strays[series] = None
                     return
                 for match in self.matches:
                     match.release(series)
                 if self.sharing is None:
                     series.start = time_ns()
-                self._insert(key, series)
+                self._return(key, series)
             if series.silent:
                 self._settle(series)
 
@@ -293,7 +282,7 @@ class Stream:
         if sharing is None:
             series.attach(None)
             return
-        series.code = self._code(series.attributes)
+        series.code = series.code or self._code(series.attributes)
         cell = self._retired.get(series.code)
         if cell is None:
             series.attach(self._cell(series))
@@ -302,20 +291,17 @@ class Stream:
         if self._observed:
             series.attach(cell)  # what is observed is all there is
         else:
-            before = self._before(series, cell)
-            for match in self.matches:
-                match.go_on(series, before)
-            series.start = sharing.processes.started
+            before = self._new(series.attributes, series.start)
+            load(before, cell)
+            if series.silent:
+                for match in self.matches:
+                    match.go_on(series, before)
+                series.start = sharing.processes.started
             resume(series, before, cell)
         # Last: a signal handler in between finds the cell, too.
         self._retired.pop(series.code, None)
 
-    def _before(self, series: Series, cell: Cell) -> Series:
-        before = self._new(series.attributes, series.start)
-        load(before, cell)
-        return before
-
-    def _forget(self, key: object, series: Series, seen: object = None) -> None:
+    def _forget(self, key: bytes, series: Series, seen: object = None) -> None:
         """Forget a series; where `seen` is given, only if nothing was recorded since it had that state."""
         if any(match.behind for match in self.matches):
             warn_once(
@@ -324,41 +310,44 @@ class Stream:
                 self.name,
             )
             return
-        ghost = self._new(series.attributes, series.start)
+        self._forget_in_calm(key, series, seen)
+        self._calm.catch_up()
 
+    def _forget_in_calm(self, key: bytes, series: Series, seen: object) -> None:
         def later() -> Callable[[], None]:
-            return partial(self._forget, key, series, self._state(series) if seen is None else seen)
+            return partial(self._forget_in_calm, key, series, self._state(series) if seen is None else seen)
 
-        with guard(series), self._lock, self._calm.between(later) as now:
-            if not now or self._series.get(key) is not series:
-                return
-            published = has_cell(series)
-            self._resting[key] = series
-            del self._series[key]
-            shed(series, ghost, self._enter)
-            if seen is not None and not self._observed and not unchanged(seen, self._state(ghost)):
-                self._undo(key, series, ghost)
-                return
-            for match in self.matches:
-                match.part(series, ghost)
-            if self.terms.held is not None:
-                self.terms.held.add(-1)
-            self._idle.drop(series)
-            if published:
-                self._retire(series)
+        with guard(series), self._lock, self._calm.disturbing(later) as now:
+            if now and self._series.get(key) is series:
+                self._let_go(key, series, seen)
         for finder in list(self.finders):
             finder.drop((series,))
 
-    def _undo(self, key: object, series: Series, ghost: Series) -> None:
-        """Take a series back to which somebody recorded at the very moment it was forgotten."""
-        self._insert(key, series)
-        resume(series, ghost, self._cell(series))
-
-    def _retire(self, series: Series) -> None:
-        cell = self._cell(series)
+    def _let_go(self, key: bytes, series: Series, seen: object) -> None:
+        # A signal handler or finalizer may record to it, and so bring it back, at any point. So everything is
+        # prepared for that before the series is emptied.
+        ghost = self._new(series.attributes, series.start)
+        cell = self._cell(series) if has_cell(series) else None
         if cell is not None and self.sharing is not None:
             self._retired[series.code] = cell
             self.sharing.processes.retire(cell)
+        for match in self.matches:
+            match.part(series, ghost)
+        self._resting[key] = series
+        self._series.pop(key, None)
+        if shed(series, ghost, self._enter, None if self._observed else seen):
+            self._give_back()
+            self._idle.drop(series)
+            for match in self.matches:
+                match.release(ghost)
+            return
+        # Somebody has recorded to it just now.
+        self._return(key, series)
+        for match in self.matches:
+            match.take_back(series, ghost)
+        if cell is not None and self.sharing is not None:
+            self.sharing.processes.revive(cell)
+            self._retired.pop(series.code, None)
 
     def _cell(self, series: Series) -> Cell | None:
         sharing = self.sharing
@@ -366,11 +355,11 @@ class Stream:
 
     def _gather(self) -> None:
         """Move into the overflow what was recorded to forgotten series while there was no room for them."""
-        if not self._strays:
-            return
-        with self._lock:
-            strays, self._strays = self._strays, {}
-        for series in strays:
+        while self._strays:
+            try:
+                series, _ = self._strays.popitem()
+            except KeyError:  # another thread has it
+                return
             ghost = self._new(OVERFLOW, series.start)
             with guard(series):
                 shed(series, ghost, self._enter)

@@ -40,15 +40,19 @@ def guard(series: Series) -> AbstractContextManager[Any]:
     return series._guard if isinstance(series, QueuedExponentialSeries) else _series._lock
 
 
-def shed(series: Series, into: Series, place: Place) -> None:
+def shed(series: Series, into: Series, place: Place, seen: object = None) -> bool:
     """Move everything a series has counted, and let it begin anew at its next value, as after `Series.await_cell`.
 
     Args:
         series: The series; its `guard` is held.
         into: A new one of the same kind, which takes it all.
         place: See `Series.await_cell`.
+        seen: What `state` gave, where it is to be moved only if nothing was recorded since; None moves it anyway.
+
+    Returns:
+        Whether it was moved.
     """
-    _SHED[type(series)](series, into, place)
+    return _SHED[type(series)](series, into, place, seen)
 
 
 def load(into: Series, cell: Cell) -> None:
@@ -99,73 +103,105 @@ def unchanged(before: object, now: object) -> bool:
     return before is now or (type(before) is not tuple and before == now)
 
 
-def _shed_sum(series: SumSeries, into: SumSeries, place: Place) -> None:
+def _shed_sum(series: SumSeries, into: SumSeries, place: Place, seen: Any) -> bool:
     waiting = Unplaced(series, place)
-    # Atomic from here
-    into.whole = series.whole
-    into.part = series.part
-    series.whole = 0
-    series.part = 0
-    series.ints = waiting
-    series.floats = waiting
-    # to here.
+    whole, part = seen or (0, 0)
+    while True:
+        if seen is None:
+            whole = series.whole
+            part = series.part
+        # Atomic from here
+        if series.whole == whole and series.part == part:
+            into.whole = series.whole
+            into.part = series.part
+            series.whole = 0
+            series.part = 0
+            series.ints = waiting
+            series.floats = waiting
+            # to here.
+            return True
+        if seen is not None:
+            return False
 
 
-def _shed_last(series: LastSeries, into: LastSeries, place: Place) -> None:
+def _shed_last(series: LastSeries, into: LastSeries, place: Place, seen: Any) -> bool:
     waiting = Unplaced(series, place)
-    # Atomic from here
-    into.last = series.last
-    series.last = None
-    series.marks = waiting
-    # to here.
+    last = seen
+    while True:
+        if seen is None:
+            last = series.last
+        # Atomic from here
+        if series.last is last:
+            into.last = series.last
+            series.last = None
+            series.marks = waiting
+            # to here.
+            return True
+        if seen is not None:
+            return False
 
 
-def _shed_histogram(series: HistogramSeries, into: HistogramSeries, place: Place) -> None:
+def _shed_histogram(series: HistogramSeries, into: HistogramSeries, place: Place, seen: Any) -> bool:
     waiting = Unplaced(series, place)
     empty = into.counts
+    # The list itself is always equal to itself; a copy is only as long as nothing is recorded.
+    counts = series.counts if seen is None else [*series.counts]
+    if seen is not None and sum(counts) != seen:
+        return False
     # Atomic from here
-    into.counts = series.counts
-    into.sum = series.sum
-    into.min = series.min
-    into.max = series.max
-    into.low = series.low
-    into.high = series.high
-    series.counts = empty
-    series.sum = 0
-    series.min = inf
-    series.max = _MINUS_INF
-    series.low = inf
-    series.high = _MINUS_INF
-    series.ints = waiting
-    series.floats = waiting
-    series.lows = waiting
-    # to here.
+    if series.counts == counts:
+        into.counts = series.counts
+        into.sum = series.sum
+        into.min = series.min
+        into.max = series.max
+        into.low = series.low
+        into.high = series.high
+        series.counts = empty
+        series.sum = 0
+        series.min = inf
+        series.max = _MINUS_INF
+        series.low = inf
+        series.high = _MINUS_INF
+        series.ints = waiting
+        series.floats = waiting
+        series.lows = waiting
+        # to here.
+        return True
+    return False
 
 
-def _shed_exponential(series: ExponentialSeries, into: ExponentialSeries, place: Place) -> None:
+def _shed_exponential(series: ExponentialSeries, into: ExponentialSeries, place: Place, seen: Any) -> bool:
     positive, negative, zero = sides_of(Distribution(series._max_scale, 0, EMPTY, EMPTY), series.max_size, 0)
     # As in `ExponentialSeries.await_cell`: without a range every amount asks for a place first.
     waiting = positive, negative, zero.widened(0, 0)
-    # Atomic from here
-    into._sides = series._sides
-    into.count = series.count
-    into.sum = series.sum
-    into.min = series.min
-    into.max = series.max
-    into.low = series.low
-    into.high = series.high
-    series._sides = waiting
-    series._place = place
-    series._row = None
-    series._totals = None
-    series._lows = None
-    series.count = 0
-    series.sum = 0
-    series.min = inf
-    series.max = _MINUS_INF
-    series.low = inf
-    series.high = _MINUS_INF
-    # to here.
+    count = seen
+    while True:
+        if seen is None:
+            count = series.count
+        # Atomic from here
+        if series.count == count:
+            into._sides = series._sides
+            into.count = series.count
+            into.sum = series.sum
+            into.min = series.min
+            into.max = series.max
+            into.low = series.low
+            into.high = series.high
+            series._sides = waiting
+            series._place = place
+            series._row = None
+            series._totals = None
+            series._lows = None
+            series.count = 0
+            series.sum = 0
+            series.min = inf
+            series.max = _MINUS_INF
+            series.low = inf
+            series.high = _MINUS_INF
+            # to here.
+            return True
+        if seen is not None:
+            return False
 
 
 def _load_sum(into: SumSeries, cell: Cell) -> None:

@@ -63,6 +63,19 @@ def test_what_is_shed_is_all_there_was_and_the_next_value_asks_for_a_place(kind,
 
 
 @by_kind
+@given(before=_AMOUNTS)
+def test_what_was_recorded_since_the_look_keeps_everything_where_it_is(kind, before) -> None:
+    series, ghost = make(kind, before), make(kind)
+    seen = state(series)
+    series.record(3)
+    if before:  # a gauge that was never set looks like none
+        assert not shed(series, ghost, lambda one: one.attach(None), seen)
+        assert (told(ghost), told(series)) == (told(make(kind)), told(make(kind, [*before, 3])))
+    assert shed(series, ghost, lambda one: one.attach(None), state(series))
+    assert told(ghost) == told(make(kind, [*before, 3]))
+
+
+@by_kind
 @given(first=_AMOUNTS, second=_AMOUNTS)
 def test_adding_is_as_if_one_had_recorded_everything(kind, first, second) -> None:
     series = make(kind, first)

@@ -1,0 +1,52 @@
+"""The service under every kind of server."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.cells.servers import COMMANDS, Server, eventually, running
+from tests.components import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+WSGI = "tests.workers.service_wsgi:wsgi"
+ASGI = "tests.workers.service_asgi:asgi"
+WORKERS = 3
+
+SERVERS = {
+    # A busy machine starts a worker too slowly for the five seconds uvicorn grants by itself.
+    "uvicorn": ("uvicorn", ASGI, ("--timeout-worker-healthcheck", "30")),
+    "gunicorn sync": ("gunicorn sync", WSGI, ()),
+    "gunicorn gthread": ("gunicorn gthread", WSGI, ("--threads", "3")),
+    "gunicorn asgi": ("gunicorn asgi", ASGI, ()),
+    "gunicorn uvicorn": ("gunicorn uvicorn", ASGI, ()),
+    "gunicorn preload": ("gunicorn gthread", WSGI, ("--threads", "3", "--preload")),
+    "uwsgi": ("uwsgi", WSGI, ("--master",)),
+    "uwsgi lazy": ("uwsgi", WSGI, ("--master", "--lazy-apps")),
+    "uwsgi python hooks": ("uwsgi", WSGI, ("--master", "--py-call-osafterfork")),
+    "uwsgi own hooks": ("uwsgi", WSGI, ("--master", "--py-call-uwsgi-fork-hooks")),
+}
+
+
+@contextmanager
+def served(
+    name: str, *more: str, environment: Mapping[str, str], log_file: Path, workers: int = WORKERS
+) -> Iterator[Server]:
+    """Run the service for as long as the block lasts, from the moment that all its workers are there."""
+    kind, app, options = SERVERS[name]
+    port = free_port()
+    command = COMMANDS[kind](app, port, workers)
+    if command[1:3] == ["-m", "gunicorn"]:
+        # Started by -m, a master that takes over would find gunicorn's own modules in the place of Python's.
+        command = [str(Path(sys.executable).with_name("gunicorn")), *command[3:]]
+    with running([*command, *options, *more], log_file=log_file, port=port, environment=environment) as server:
+        server.wanted = workers
+        eventually(server.answers, lambda: f"{name} is ready:\n{server.log()}")
+        yield server
+        # What an orderly end takes is of no interest here.
+        server.stop(signal.SIGKILL)
