@@ -51,6 +51,9 @@ class Totals:
     live: int
     """How many living processes were read."""
 
+    dead: int = 0
+    """How many dead processes were read that are not folded yet."""
+
 
 class Plan:
     """How the slots of some books are merged.
@@ -68,6 +71,8 @@ class Plan:
         self._columns = [self._plan(kind) for kind in range(RAW)]
         self._raw = self._raw_spots()
         self._live = sum(listing.book.live for listing in listings)
+        # All but the base are books of processes.
+        self._dead = max(0, len(listings) - 1 - self._live)
         self._contributors, self.unused = self._contributions()
 
     def merge(self) -> Totals:
@@ -87,6 +92,7 @@ class Plan:
             contributors=self._contributors,
             places=self._catalog.places,
             live=self._live,
+            dead=self._dead,
         )
 
     def _having(self, kind: int) -> list[Place]:

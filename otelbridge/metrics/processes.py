@@ -37,6 +37,9 @@ _PATIENCE = 0.1
 
 _POLL = 0.0005
 
+_MANY_DEAD = 8
+"""Ended processes from which on a reader folds them at once, as each costs it a little every time."""
+
 _MAX_CELLS = 200_000
 """Cells a process has at most, those of forgotten series included: four times the series it holds by default."""
 
@@ -192,6 +195,8 @@ class Processes:
                     return
                 self._nudge(self._shelf, self._directory.path)
                 self.totals = self._shelf.read(book)
+            if self.totals.dead > _MANY_DEAD:
+                self._tidy()
         except Exception as error:  # whatever it is, this process' own values can be shown
             warn_once(("processes", "read"), "Reading the other processes failed: %r", error)
 

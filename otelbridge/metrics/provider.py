@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakMethod
 
 from opentelemetry.metrics import NoOpMeter
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
     from otelbridge.metrics.readers import Storage
 
 _T = TypeVar("_T")
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    found = WeakMethod(method)
+
+    def call() -> None:
+        live = found()
+        if live is not None:
+            live()
+
+    return call
 
 
 class MeterProvider(SdkMeterProvider):
@@ -80,6 +92,8 @@ class MeterProvider(SdkMeterProvider):
         self._consumer = Consumer(self._sdk_config, **limits, processes=processes)
         self._measurement_consumer = self._consumer
         self._metric_readers: tuple[MetricReader, ...] = ()
+        if processes is not None:
+            on_uwsgi_fork(_weakly(self._handle_fork))
         for reader in metric_readers:
             self._adopt(reader)
 
@@ -162,6 +176,10 @@ class MeterProvider(SdkMeterProvider):
             # The SDK gives each child an identity of its own; here they are one.
             self._sdk_config.resource = resource
         self._consumer.after_fork()
+        for reader in self._metric_readers:
+            renew = getattr(reader, "after_fork", None)
+            if renew is not None:
+                renew()
         for meter in self._meters.values():
             if isinstance(meter, Meter):
                 meter.after_fork()

@@ -107,7 +107,6 @@ class OtlpReader(PeriodicExportingMetricReader):
         thread.join(timeout_millis / 1000)
         return flushed == [True]
 
-
     # The SDK has no other place to leave a turn out before anything is collected.
     def collect(self, timeout_millis: float = 10_000) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Collect and push, unless it is another process' turn.
