@@ -8,6 +8,7 @@ from weakref import WeakMethod
 from opentelemetry.metrics import NoOpMeter
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 
+from otelbridge.cells.evidence import on_uwsgi_fork
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import InstrumentationScope, register_reader, registered_readers
 from otelbridge.metrics.consumer import Consumer
