@@ -13,8 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from otelbridge.catalogue.model import Kind
 from otelbridge.catalogue.naming import metric_name, prometheus_label, prometheus_name, prometheus_unit
 from otelbridge.catalogue.registry import METRICS
-from otelbridge.config.options import Prometheus
-from otelbridge.prometheus.reader import PrometheusPull
+from otelbridge.prometheus.reader import PrometheusReader
 
 
 @pytest.mark.parametrize(
@@ -65,8 +64,8 @@ def test_any_key_becomes_a_legal_label(key: str) -> None:
 
 
 def test_every_catalogue_metric_is_named_alike_by_the_scrape_path() -> None:
-    pull = PrometheusPull(Prometheus(target_info=False))
-    provider = MeterProvider([pull.reader], shutdown_on_exit=False)
+    reader = PrometheusReader(disable_target_info=True)
+    provider = MeterProvider([reader], shutdown_on_exit=False)
     meter = provider.get_meter("test")
     record = {
         Kind.COUNTER: lambda m: meter.create_counter(m.name, m.unit).add(1),
@@ -79,7 +78,7 @@ def test_every_catalogue_metric_is_named_alike_by_the_scrape_path() -> None:
     }
     for metric in METRICS.values():
         record[metric.kind](metric)
-    families = text_string_to_metric_families(pull.render().body.decode())
+    families = text_string_to_metric_families(reader.render().body.decode())
     exposed = {
         re.sub(r"_(bucket|sum|count)$", "", s.name) if f.type == "histogram" else s.name
         for f in families
