@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from otelbridge.config.options import OtlpOptions, PrometheusOptions
     from otelbridge.domains import agents, business, cost, database, health, tasks
     from otelbridge.errors import ConfigError, MissingDependencyError, OtelbridgeError
+    from otelbridge.jobs import job
     from otelbridge.lifecycle import force_flush, init, shutdown
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "force_flush",
     "health",
     "init",
+    "job",
     "shutdown",
     "tasks",
 ]
@@ -53,6 +55,7 @@ _HOMES = {
     "PrometheusOptions": "otelbridge.config.options",
     "force_flush": "otelbridge.lifecycle",
     "init": "otelbridge.lifecycle",
+    "job": "otelbridge.jobs",
     "shutdown": "otelbridge.lifecycle",
 }
 _DOMAINS = frozenset({"agents", "business", "cost", "database", "health", "tasks"})

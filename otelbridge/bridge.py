@@ -18,6 +18,7 @@ from otelbridge.metrics.processes import Processes
 from otelbridge.metrics.resource import create_resource
 from otelbridge.metrics.switch import switch
 from otelbridge.metrics.views import check_targets, create_views, user_views
+from otelbridge.otlp.introspection import observe_pushes
 from otelbridge.otlp.reader import create_console_reader, create_otlp_reader
 from otelbridge.otlp.spans import Spans
 from otelbridge.prometheus.mount import mount
@@ -119,10 +120,10 @@ class Bridge:
         """Push what is recorded now, to every destination.
 
         Args:
-            timeout: Seconds for each destination.
+            timeout: Seconds for it.
 
         Returns:
-            Whether every exporter says it sent.
+            Whether every destination acknowledged it.
         """
         parts = [part for part in (self._pipeline, self._spans) if part is not None]
         results = [part.force_flush(timeout) for part in parts]
@@ -135,7 +136,7 @@ class Bridge:
             timeout: Seconds for the last push.
 
         Returns:
-            Whether every reader stopped without an error.
+            Whether the last push arrived everywhere, and every reader stopped without an error.
         """
         self.running = False
         with self._undo:  # also when somebody has no patience for the last push
@@ -214,6 +215,7 @@ class Bridge:
         undo.callback(self._pipeline.shutdown, _SHUTDOWN_TIMEOUT)
         if "self" in self.config.domains:
             observe_itself(self._pipeline.provider, processes)
+            observe_pushes(self._pipeline.provider, push)
         return self._pipeline
 
     def _start_spans(self, undo: ExitStack) -> None:

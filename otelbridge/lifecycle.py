@@ -138,7 +138,8 @@ def shutdown(timeout: float = 10.0) -> bool:
         timeout: Seconds for the last push.
 
     Returns:
-        Whether every reader stopped without an error; True when nothing was running.
+        Whether the last push arrived everywhere, and every reader stopped without an error; True when nothing was
+        running.
     """
     global _bridge
     with _lock:
@@ -150,10 +151,10 @@ def force_flush(timeout: float = 10.0) -> bool:
     """Push what is recorded now, to every destination.
 
     Args:
-        timeout: Seconds for each destination.
+        timeout: Seconds for it.
 
     Returns:
-        Whether every exporter says it sent; True when nothing is running.
+        Whether every destination acknowledged it; True when nothing is running.
     """
     bridge = _bridge
     return True if bridge is None else bridge.force_flush(timeout)

@@ -1,7 +1,8 @@
-"""What otelbridge says about itself: what it had to count together, and how its processes are."""
+"""What otelbridge says about itself: what it had to count together, how its processes are, what it has pushed."""
 
 from __future__ import annotations
 
+from otelbridge.catalogue.attributes import ERROR_TYPE
 from otelbridge.catalogue.model import Attribute, Domain, Kind, Metric
 
 _METRIC_NAME = Attribute(
@@ -15,6 +16,12 @@ _REASON = Attribute(
     values=("none", "no_room", "no_right", "no_descriptors", "_OTHER"),
     closed=True,
     example="no_room",
+)
+
+_EXPORTER = Attribute(
+    "otel.component.name",
+    "Which destination, by its protocol and its place in the settings.",
+    example="otlp_http_metric_exporter/0",
 )
 
 OVERFLOW = Metric(
@@ -63,8 +70,28 @@ FOLDED = Metric(
     brief="Processes of the service that have ended and whose counts were added to the common ones.",
 )
 
+EXPORTED = Metric(
+    id="O6",
+    name="otel.sdk.exporter.metric_data_point.exported",
+    kind=Kind.OBSERVABLE_COUNTER,
+    unit="{data_point}",
+    brief="Data points of finished pushes; those that did not arrive have an error.type.",
+    attributes=(_EXPORTER, ERROR_TYPE),
+    convention="semconv",
+)
+
+PUSH_AGE = Metric(
+    id="O7",
+    name="otelbridge.push.age",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="s",
+    brief="Time since the last push that arrived; none before the first.",
+    attributes=(_EXPORTER,),
+    merge="min",
+)
+
 DOMAIN = Domain(
     "self",
-    "otelbridge itself: limits that were reached, and the processes that are seen as one.",
-    (OVERFLOW, SERIES, DEGRADED, LIVE, FOLDED),
+    "otelbridge itself: limits that were reached, the processes that are seen as one, and pushes.",
+    (OVERFLOW, SERIES, DEGRADED, LIVE, FOLDED, EXPORTED, PUSH_AGE),
 )

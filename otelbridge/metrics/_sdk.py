@@ -9,11 +9,13 @@ one of these, so that this file is the only one to mend.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import contextmanager
 from time import time_ns
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import trace as trace_api
 from opentelemetry.attributes import _clean_attribute_value
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from opentelemetry.metrics import _Gauge as ApiGauge
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.metrics._internal import _ProxyMeterProvider  # pyright: ignore[reportPrivateUsage]
@@ -32,7 +34,7 @@ from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.kinds import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Generator, Sequence
 
     from opentelemetry.metrics import (
         CallbackT,
@@ -208,6 +210,7 @@ __all__ = [
     "reservoir_of",
     "trace_api",
     "tracing",
+    "unobserved",
     "view_keys",
     "view_name",
 ]
@@ -374,6 +377,16 @@ def tracing() -> bool:
     `otelbridge.metrics.writers` reads the same attribute of `trace_api` itself.
     """
     return trace_api._TRACER_PROVIDER is not None
+
+
+@contextmanager
+def unobserved() -> Generator[None]:
+    """Keep instrumentations from recording what is done inside: an export must not make spans of its own."""
+    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+    try:
+        yield
+    finally:
+        detach(token)
 
 
 class MetricReaderStorage(BaseStorage):

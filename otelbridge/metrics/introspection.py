@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from otelbridge.metrics.provider import MeterProvider
 
     Read = Callable[[], Iterable[Observation]]
+    """What is observed now."""
 
 _MAX_NAMES = 100
 
@@ -31,15 +32,23 @@ def observe_itself(provider: MeterProvider, processes: Processes | None) -> None
         processes: The group of processes it belongs to; None for one that counts for itself.
     """
     meter = provider.get_meter(catalogue.DOMAIN.meter, __version__)
-    _observe(meter, catalogue.OVERFLOW, lambda: _overflow(provider.overflowing()))
-    _observe(meter, catalogue.SERIES, lambda: [Observation(provider.held)])
+    observe(meter, catalogue.OVERFLOW, lambda: _overflow(provider.overflowing()))
+    observe(meter, catalogue.SERIES, lambda: [Observation(provider.held)])
     if processes is not None:
-        _observe(meter, catalogue.DEGRADED, lambda: _degraded(processes.reason))
-        _observe(meter, catalogue.LIVE, lambda: [Observation(processes.live + 1)])
-        _observe(meter, catalogue.FOLDED, lambda: [Observation(processes.folded)])
+        observe(meter, catalogue.DEGRADED, lambda: _degraded(processes.reason))
+        observe(meter, catalogue.LIVE, lambda: [Observation(processes.live + 1)])
+        observe(meter, catalogue.FOLDED, lambda: [Observation(processes.folded)])
 
 
-def _observe(meter: Meter, metric: Metric, read: Read) -> None:
+def observe(meter: Meter, metric: Metric, read: Read) -> None:
+    """Record an observable metric of the catalogue.
+
+    Args:
+        meter: The meter.
+        metric: The metric.
+        read: Called at each collection; gives what there is to observe.
+    """
+
     def callback(_options: CallbackOptions) -> Iterable[Observation]:
         return read()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, AlwaysOnExemplarFilter, TraceBasedExemplarFilter
 
@@ -11,7 +13,7 @@ from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT
 from otelbridge.metrics.provider import MeterProvider
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.metrics.view import View
@@ -25,6 +27,23 @@ _EXEMPLAR_FILTERS = {
     "always_off": AlwaysOffExemplarFilter,
     "trace_based": TraceBasedExemplarFilter,
 }
+
+
+# Readers that have nothing to wait for still need a moment to stop.
+_LEAST_SECONDS = 0.02
+
+
+@runtime_checkable
+class Pusher(Protocol):
+    """A reader that pushes by itself while others do, and knows what arrived."""
+
+    def begin_flush(self, timeout_millis: float) -> Callable[[], bool]:
+        """Begin to push what is recorded now; give what waits for it and tells whether it arrived in time."""
+        ...
+
+    def begin_shutdown(self, timeout_millis: float) -> Callable[[], bool]:
+        """Begin to push once more and to stop; give the same."""
+        ...
 
 
 class Pipeline:
@@ -54,7 +73,7 @@ class Pipeline:
         processes: Processes | None = None,
     ) -> None:
         self._push = tuple(push)
-        self._stopped = False
+        self._ended: bool | None = None
         self.provider = MeterProvider(
             metric_readers=(*pull, *push),
             resource=resource,
@@ -67,16 +86,18 @@ class Pipeline:
         )
 
     def force_flush(self, timeout: float) -> bool:
-        """Push what is recorded now.
+        """Push what is recorded now, to all destinations at the same time.
 
         Args:
-            timeout: Seconds for each destination.
+            timeout: Seconds for it.
 
         Returns:
-            Whether every push reader says it did.
+            Whether every destination acknowledged it.
         """
-        pushed = [reader.force_flush(timeout * 1000) for reader in self._push]
-        return all(pushed)
+        # All begin before the first is waited for.
+        pushes = [_begin_flush(reader, timeout * 1000) for reader in self._push]
+        arrived = [wait() for wait in pushes]
+        return all(arrived)
 
     def shutdown(self, timeout: float) -> bool:
         """Push once more and stop every reader. Stopping twice is harmless.
@@ -85,14 +106,24 @@ class Pipeline:
             timeout: Seconds for all of it.
 
         Returns:
-            Whether every reader stopped without an error.
+            Whether the last push arrived everywhere, and every reader stopped without an error.
         """
-        if self._stopped:
-            return True
-        self._stopped = True
+        if self._ended is None:
+            self._ended = False
+            self._ended = self._end(timeout)
+        return self._ended
+
+    def _end(self, timeout: float) -> bool:
+        deadline = monotonic() + timeout
+        pushes = [reader.begin_shutdown(timeout * 1000) for reader in self._push if isinstance(reader, Pusher)]
+        arrived = [wait() for wait in pushes]
         try:
-            self.provider.shutdown(timeout * 1000)
+            self.provider.shutdown(max(deadline - monotonic(), _LEAST_SECONDS) * 1000)
         except Exception as error:  # the SDK raises when a reader fails; an exiting application must not
             logger.warning("Stopping the metric readers failed: %s", error)
             return False
-        return True
+        return all(arrived)
+
+
+def _begin_flush(reader: MetricReader, millis: float) -> Callable[[], bool]:
+    return reader.begin_flush(millis) if isinstance(reader, Pusher) else partial(reader.force_flush, millis)

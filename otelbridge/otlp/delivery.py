@@ -166,6 +166,10 @@ class Delivery(ForkAware):
                 self._transport.close()
             self._turn.release()
 
+    def hurry(self) -> None:
+        """End the pause of an export that waits to try again: there is newer data to send."""
+        self._somebody_waits.set()
+
     def close(self) -> None:
         """Close the transport; if an export is under way, after its present try. Later exports have one try each."""
         self._closed = True

@@ -1,17 +1,9 @@
-"""OTLP exporters for metrics and spans, one table entry a protocol."""
+"""OTLP exporters for spans, one table entry a protocol."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from opentelemetry.sdk import metrics as sdk
-from opentelemetry.sdk.metrics.export import AggregationTemporality
-from opentelemetry.sdk.metrics.view import (
-    Aggregation,
-    ExplicitBucketHistogramAggregation,
-    ExponentialBucketHistogramAggregation,
-)
 
 from otelbridge.errors import MissingDependencyError
 from otelbridge.otlp.credentials import read_credentials
@@ -19,52 +11,13 @@ from otelbridge.otlp.credentials import read_credentials
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.trace.export import SpanExporter
 
     from otelbridge.config.options import Otlp, OtlpProtocol
 
-_CUMULATIVE = AggregationTemporality.CUMULATIVE
-_DELTA = AggregationTemporality.DELTA
 
-# OTLP exporter specification, "Additional Configuration", temporality preference.
-_TEMPORALITY: dict[str, dict[type, AggregationTemporality]] = {
-    "cumulative": dict.fromkeys(
-        (
-            sdk.Counter,
-            sdk.UpDownCounter,
-            sdk.Histogram,
-            sdk.ObservableCounter,
-            sdk.ObservableUpDownCounter,
-            sdk.ObservableGauge,
-        ),
-        _CUMULATIVE,
-    ),
-    "delta": {
-        sdk.Counter: _DELTA,
-        sdk.UpDownCounter: _CUMULATIVE,
-        sdk.Histogram: _DELTA,
-        sdk.ObservableCounter: _DELTA,
-        sdk.ObservableUpDownCounter: _CUMULATIVE,
-        sdk.ObservableGauge: _CUMULATIVE,
-    },
-    "lowmemory": {
-        sdk.Counter: _DELTA,
-        sdk.UpDownCounter: _CUMULATIVE,
-        sdk.Histogram: _DELTA,
-        sdk.ObservableCounter: _CUMULATIVE,
-        sdk.ObservableUpDownCounter: _CUMULATIVE,
-        sdk.ObservableGauge: _CUMULATIVE,
-    },
-}
-_HISTOGRAMS: dict[str, Callable[[], Aggregation]] = {
-    "explicit_bucket_histogram": ExplicitBucketHistogramAggregation,
-    "base2_exponential_bucket_histogram": ExponentialBucketHistogramAggregation,
-}
-
-
-def create_metric_exporter(otlp: Otlp) -> MetricExporter:
-    """Make the exporter of metrics to one destination.
+def create_span_exporter(otlp: Otlp) -> SpanExporter:
+    """Make the exporter of spans to one destination.
 
     Args:
         otlp: The destination.
@@ -76,18 +29,7 @@ def create_metric_exporter(otlp: Otlp) -> MetricExporter:
         MissingDependencyError: gRPC was asked for and is not installed.
         ConfigError: A certificate or key file cannot be read.
     """
-    return _METRICS[otlp.protocol](otlp)
-
-
-def create_span_exporter(otlp: Otlp) -> SpanExporter:
-    """Make the exporter of spans to one destination; see `create_metric_exporter`."""
     return _SPANS[otlp.protocol](otlp)
-
-
-def _http_metrics(otlp: Otlp) -> MetricExporter:
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-
-    return OTLPMetricExporter(**_http_arguments(otlp, otlp.metrics_endpoint), **preferences(otlp))
 
 
 def _http_spans(otlp: Otlp) -> SpanExporter:
@@ -96,33 +38,11 @@ def _http_spans(otlp: Otlp) -> SpanExporter:
     return OTLPSpanExporter(**_http_arguments(otlp, otlp.traces_endpoint))
 
 
-def _grpc_metrics(otlp: Otlp) -> MetricExporter:
-    arguments = _grpc_arguments(otlp, otlp.metrics_endpoint)
-    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-
-    return OTLPMetricExporter(**arguments, **preferences(otlp))
-
-
 def _grpc_spans(otlp: Otlp) -> SpanExporter:
     arguments = _grpc_arguments(otlp, otlp.traces_endpoint)
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter(**arguments)
-
-
-def preferences(otlp: Otlp) -> dict[str, Any]:
-    """Give what a destination prefers, as the arguments every `MetricExporter` takes.
-
-    Args:
-        otlp: The destination.
-
-    Returns:
-        ``preferred_temporality`` and ``preferred_aggregation``, by class of instrument.
-    """
-    return {
-        "preferred_temporality": _TEMPORALITY[otlp.temporality],
-        "preferred_aggregation": {sdk.Histogram: _HISTOGRAMS[otlp.histogram_aggregation]()},
-    }
 
 
 def _http_arguments(otlp: Otlp, endpoint: str) -> dict[str, Any]:
@@ -160,10 +80,6 @@ def _grpc_arguments(otlp: Otlp, endpoint: str) -> dict[str, Any]:
     }
 
 
-_METRICS: dict[OtlpProtocol, Callable[[Otlp], MetricExporter]] = {
-    "http/protobuf": _http_metrics,
-    "grpc": _grpc_metrics,
-}
 _SPANS: dict[OtlpProtocol, Callable[[Otlp], SpanExporter]] = {
     "http/protobuf": _http_spans,
     "grpc": _grpc_spans,

@@ -24,15 +24,21 @@ class Schedule:
     Args:
         interval: Seconds from tick to tick, more than 0.
         clock: Tells the time.
+        delay: Seconds before which there is no tick.
         draw: Gives a number from 0 up to 1, by which the first tick comes before the end of the interval.
     """
 
     def __init__(
-        self, interval: float, *, clock: Clock | None = None, draw: Callable[[], float] = random.random
+        self,
+        interval: float,
+        *,
+        clock: Clock | None = None,
+        delay: float = 0.0,
+        draw: Callable[[], float] = random.random,
     ) -> None:
         self._interval = interval
         self._clock = clock or SystemClock()
-        self._origin = self._clock.now() + interval * (1 - draw())
+        self._origin = self._clock.now() + delay + interval * (1 - draw())
         self._next = 0
         self.skipped = 0
         """Ticks left out so far."""

@@ -53,9 +53,9 @@ def test_names_are_ones_the_sdk_takes_and_of_a_known_family(metric: Metric) -> N
     provider = MeterProvider(shutdown_on_exit=False)
     provider.get_meter("test").create_counter(metric.name)
     families = ("http.", "db.", "cache.", "gen_ai.", "agent.", "cost.", "task.", "business.", "health.", "system.")
-    assert metric.name.startswith((*families, "process.", "cpython.", "otelbridge."))
-    # Names of the package itself are for what it says about itself.
-    assert metric.name.startswith("otelbridge.") == (metric.id[0] == "O")
+    assert metric.name.startswith((*families, "process.", "cpython.", "otelbridge.", "otel.sdk."))
+    # Names of the package and of the SDK are for what it says about itself.
+    assert metric.name.startswith(("otelbridge.", "otel.sdk.")) == (metric.id[0] == "O")
     assert not metric.name.endswith((".total", "_total", ".count_total"))
 
 

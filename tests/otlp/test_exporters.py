@@ -17,7 +17,6 @@ from opentelemetry.sdk.resources import Resource
 from otelbridge.config.options import Otlp, OtlpOptions
 from otelbridge.errors import ConfigError
 from otelbridge.metrics.pipeline import Pipeline
-from otelbridge.otlp.exporters import create_metric_exporter
 from otelbridge.otlp.reader import create_otlp_reader
 from otelbridge.otlp.spans import Spans
 from tests.receiver import Receiver
@@ -143,7 +142,7 @@ def test_grpc_metrics_arrive() -> None:
 def test_an_unreadable_file_is_an_error_that_names_it(protocol, setting, tmp_path) -> None:
     otlp = replace(_otlp("http://127.0.0.1:1"), protocol=protocol, **{setting: str(tmp_path / "absent.pem")})
     with pytest.raises(ConfigError, match=f"{setting} file .*absent.pem"):
-        create_metric_exporter(otlp)
+        create_otlp_reader(otlp)
 
 
 def test_credentials_in_urls_and_headers_are_in_no_repr() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import http.client
 import random
+import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -190,14 +190,22 @@ class Watch:
         self._highest |= {key: max(value, self._highest.get(key, value)) for key, value in now.items()}
 
 
-def scrapes(port: int, workers: int, at_least: int = 8, at_most: int = 400) -> list[Answer]:
-    """Scrape several at a time, until so many workers have answered."""
-    answers: list[Answer] = []
-    with ThreadPoolExecutor(2 * CLIENTS) as pool:
-        while len(answers) < at_least or len({answer.worker for answer in answers}) < workers:
-            assert len(answers) < at_most, f"only {len({answer.worker for answer in answers})} workers answer"
-            answers += pool.map(lambda _: ask(port, "/metrics"), range(2 * CLIENTS))
-    return answers
+def scrape_each(server: Server) -> dict[int, str]:
+    """What each worker shows, by its process id. The others are stopped meanwhile, so that it has to answer."""
+    pages: dict[int, str] = {}
+    workers = server.workers()
+    for worker in workers:
+        others = [other for other in workers if other != worker]
+        try:
+            for other in others:
+                server.send(signal.SIGSTOP, other)
+            answer = ask(server.port, "/metrics")
+        finally:
+            for other in others:
+                server.send(signal.SIGCONT, other)
+        assert answer.worker == worker
+        pages[worker] = answer.body.decode()
+    return pages
 
 
 def kill_now_and_then(server: Server, kills: int, seconds: float, victims: Callable[[], list[int]]) -> int:

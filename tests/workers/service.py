@@ -1,6 +1,7 @@
 """A service that counts its work, and shows what it and its siblings have counted.
 
-Environment: SERVICE_URLS, a file to which each process that has an endpoint of its own adds its URL.
+Environment: SERVICE_URLS, a file to which each process that has an endpoint of its own adds its URL;
+SERVICE_HELD_SECONDS and SERVICE_HELD, how long `hold` holds and the file that tells that it does.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def _reader(_pid: int) -> Any:
 
 def hold() -> bytes:
     """Hold the interpreter's lock, as an extension that computes for long does."""
+    Path(os.environ["SERVICE_HELD"]).touch()
     # Unlike CDLL, PyDLL calls without giving up the lock.
     ctypes.PyDLL(None).usleep(int(float(os.environ["SERVICE_HELD_SECONDS"]) * 1e6))
     return b"held"

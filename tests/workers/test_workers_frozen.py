@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cells.servers import eventually
-from tests.workers.load import Load, ask, counters, scrapes, total
+from tests.workers.load import Load, ask, counters, total
 from tests.workers.serving import served
 from tests.workers.soak import LENGTHS, chosen
 
@@ -29,7 +29,6 @@ def test_stopped_workers_are_seen_as_they_were(name: str, environment: dict[str,
         with Load(server.port) as load:
             time.sleep(LENGTHS.load_seconds)
         answered = load.tally.answered
-        scrapes(server.port, 2)  # so that all have published what they observe
         stopped = server.workers()[: _WORKERS // 2]
         try:
             for worker in stopped:
@@ -48,15 +47,16 @@ def test_stopped_workers_are_seen_as_they_were(name: str, environment: dict[str,
 def test_a_worker_that_keeps_the_interpreters_lock_is_seen_as_it_is(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    settings = {**environment, "SERVICE_HELD_SECONDS": str(LENGTHS.held_seconds)}
+    mark = tmp_path / "held"
+    settings = {**environment, "SERVICE_HELD_SECONDS": str(LENGTHS.held_seconds), "SERVICE_HELD": str(mark)}
     with served("gunicorn gthread", environment=settings, log_file=tmp_path / "log", workers=2) as server:
         with Load(server.port) as load:
             time.sleep(LENGTHS.load_seconds)
         held: list[int] = []
         holding = threading.Thread(target=lambda: held.append(ask(server.port, "/hold").worker))
         holding.start()
-        eventually(lambda: ask(server.port, "/work").worker, "somebody works")
-        answered = load.tally.answered + 1
+        eventually(mark.exists, "a worker holds the lock")
+        answered = load.tally.answered
         pages = [ask(server.port, "/metrics") for _ in range(5)]
         meanwhile = holding.is_alive()
         holding.join()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cells.servers import Server, eventually
-from tests.workers.load import CLIENTS, Load, Tally, Watch, ask, counters, kill_now_and_then, scrapes, total
+from tests.workers.load import CLIENTS, Load, Tally, Watch, ask, counters, kill_now_and_then, scrape_each, total
 from tests.workers.serving import SERVERS, WORKERS, served
 from tests.workers.soak import LENGTHS, chosen
 
@@ -29,11 +29,12 @@ def expect_exact(server: Server, tally: Tally, watch: Watch) -> None:
     assert not tally.wrong, tally.wrong[0]
     assert tally.answered > 0
     eventually(lambda: _settled(server.port), "the totals stand still")
-    pages = scrapes(server.port, min(2, len(server.workers())))
+    pages = scrape_each(server)
+    assert len(pages) > 1
     assert not watch.faults, "\n".join(watch.faults[:40])
-    shown = {frozenset(_service(page.body).items()) for page in pages}
+    shown = {frozenset(_service(page).items()) for page in pages.values()}
     assert len(shown) == 1, shown
-    values = counters(pages[0].body.decode())
+    values = counters(next(iter(pages.values())))
     done = total(values, "service_jobs_total", kind="common")
     assert tally.answered <= done <= tally.answered + tally.unanswered, tally
     # Each job is recorded by three calls. A worker may be killed between two of them.
@@ -48,14 +49,14 @@ def expect_exact(server: Server, tally: Tally, watch: Watch) -> None:
     assert len(set.union(*begun)) == 1
 
 
-def _service(body: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    return {key: value for key, value in counters(body.decode()).items() if key[0].startswith("service_")}
+def _service(page: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {key: value for key, value in counters(page).items() if key[0].startswith("service_")}
 
 
 def _settled(port: int) -> bool:
-    before = _service(ask(port, "/metrics").body)
+    before = _service(ask(port, "/metrics").body.decode())
     time.sleep(0.3)
-    return before == _service(ask(port, "/metrics").body)
+    return before == _service(ask(port, "/metrics").body.decode())
 
 
 _EVERY_DAY = (

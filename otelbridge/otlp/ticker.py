@@ -1,0 +1,133 @@
+"""A thread that works at every tick of a schedule, and whenever somebody asks it to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from otelbridge.diagnostics import warn_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otelbridge.otlp.schedule import Schedule
+
+    Work = Callable[[float, bool], bool]
+    """Does it within some seconds, asked or by itself; tells whether that went well."""
+
+# The work ends by its own deadline; whoever asked waits this much longer, to hear how it went.
+_GRACE = 0.05
+
+
+class _Asked:
+    """Somebody waits for the work to be done once from now on."""
+
+    def __init__(self, seconds: float) -> None:
+        self.deadline = time.monotonic() + seconds
+        self.done = threading.Event()
+        self.well = False
+
+    def finish(self, *, well: bool) -> None:
+        self.well = well
+        self.done.set()
+
+    def wait(self) -> bool:
+        """Wait until the deadline; tell whether it was done and went well."""
+        self.done.wait(max(self.deadline + _GRACE - time.monotonic(), 0))
+        return self.done.is_set() and self.well
+
+
+class Ticker:
+    """Does one thing again and again, in a thread of its own that is there from the start.
+
+    Nobody who asks does the work, so each of them can give up in time, whatever the work hangs in; also at the end
+    of a process, when Python starts no further threads (from 3.12 on). Where there is no thread, because none was to
+    be had, whoever asks does it after all.
+
+    Args:
+        work: What is done. It is never done twice at a time.
+        schedule: When it is done by itself.
+        seconds: How long it may take then.
+        hurry: Is called when somebody asks; may shorten what is under way.
+        name: Name of the thread.
+    """
+
+    def __init__(self, work: Work, schedule: Schedule, seconds: float, hurry: Callable[[], None], name: str) -> None:
+        self._work = work
+        self._schedule = schedule
+        self._seconds = seconds
+        self._hurry = hurry
+        self._asked: deque[_Asked] = deque()
+        self._wake = threading.Event()
+        self._busy = threading.Lock()
+        self._last: _Asked | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            warn_once(
+                (name, "thread"), "No thread can be had for %s (%s): it only works when it is asked to.", name, error
+            )
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it has been asked for the last time."""
+        return self._last is not None
+
+    def ask(self, seconds: float, *, last: bool = False) -> Callable[[], bool]:
+        """Ask for the work to be done now.
+
+        Args:
+            seconds: How long it may take, and how long to wait for it.
+            last: Whether the thread ends after it.
+
+        Returns:
+            What waits for it, at most until the time is over, and tells whether it was done and went well.
+        """
+        if self._last is not None:
+            return self._last.wait if last else _not_any_more
+        asked = _Asked(seconds)
+        if last:
+            self._last = asked
+        self._asked.append(asked)
+        self._wake.set()
+        self._hurry()
+        if not self._thread.is_alive():
+            self._serve()
+        return asked.wait
+
+    def _run(self) -> None:
+        while not (self.stopping and not self._asked):
+            due = self._schedule.wait(self._wake)
+            self._wake.clear()
+            if self._asked:
+                self._serve()
+            elif due:
+                self._do(self._seconds, asked=False)
+
+    def _serve(self) -> None:
+        waiting: list[_Asked] = []
+        while self._asked:
+            waiting.append(self._asked.popleft())
+        if waiting:
+            well = self._do(max(one.deadline for one in waiting) - time.monotonic(), asked=True)
+            for one in waiting:
+                one.finish(well=well)
+
+    def _do(self, seconds: float, *, asked: bool) -> bool:
+        began = time.monotonic()
+        if not self._busy.acquire(timeout=max(seconds, 0)):
+            return False
+        try:
+            return self._work(seconds - (time.monotonic() - began), asked)
+        except BaseException as error:  # a callback may raise even SystemExit, which must not end the thread
+            warn_once(("otlp", "push", type(error).__name__), "Collecting or pushing metrics raised %r.", error)
+            return False
+        finally:
+            self._busy.release()
+
+
+def _not_any_more() -> bool:
+    return False
