@@ -1,17 +1,23 @@
-"""The one function from an instrument to its name in Prometheus.
+"""The one function from an instrument to its name in Prometheus, and that from an attribute to its label.
 
-Both export paths must agree: what the scrape endpoint shows and what a collector or Prometheus makes
-of OTLP. The rules are those of the OpenTelemetry specification, "Prometheus and OpenMetrics
-Compatibility", section "Metric Metadata", in the strategy `UnderscoreEscapingWithSuffixes`.
+Both export paths must agree: what the scrape endpoint shows and what a collector or Prometheus makes of OTLP.
+Sources: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility" (sections "Metric Metadata",
+"Metric Attributes") and "Metrics Exporter - Prometheus" (section "Translation Strategy"). The specification leaves
+room (it says nothing of unit ``1``, of words like ``total`` and ``seconds`` in the midst of a name, or of annotations
+behind a unit). There the names are those of the Collector and of Prometheus' own OTLP receiver, so that what is
+scraped and what is pushed is one series.
 """
 
 from __future__ import annotations
 
 import re
+from enum import Enum
 from typing import TYPE_CHECKING
 
+from otelbridge.catalogue.model import Kind
+
 if TYPE_CHECKING:
-    from otelbridge.catalogue.model import Kind, Metric
+    from otelbridge.catalogue.model import Metric
 
 _UNITS = {
     "d": "days",
@@ -39,58 +45,97 @@ _UNITS = {
     "Cel": "celsius",
     "Hz": "hertz",
     "%": "percent",
+    "1": "",
 }
-_PER_UNITS = {
-    "s": "second",
-    "m": "minute",
-    "h": "hour",
-    "d": "day",
-    "w": "week",
-    "mo": "month",
-    "y": "year",
-}
-_ANNOTATION = re.compile(r"\{[^}]*\}")
-_ILLEGAL = re.compile(r"[^a-zA-Z0-9_:]+")
+_PER_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "y": "year"}
+
+_BRACES = re.compile(r"[{}]")
+_NOT_WORD = re.compile(r"[^a-zA-Z0-9:]+")
+_NOT_NAME = re.compile(r"[^a-zA-Z0-9:_]+")
+_NOT_LABEL = re.compile(r"[^a-zA-Z0-9_]")
 _REPEATED = re.compile(r"_{2,}")
 
+NAMELESS = "_"
+"""What a name becomes of which nothing is left."""
 
-def prometheus_unit(unit: str) -> str:
-    """Translate a UCUM unit to the words Prometheus names use.
+
+class Shape(Enum):
+    """What a metric is in the data model, as far as its name depends on it."""
+
+    COUNTER = "monotonic sum"
+    UP_DOWN = "non-monotonic sum"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Strategy(Enum):
+    """How names are translated; the values are those of the specification."""
+
+    UNDERSCORES_WITH_SUFFIXES = "UnderscoreEscapingWithSuffixes"
+    UNDERSCORES = "UnderscoreEscapingWithoutSuffixes"
+    UTF8_WITH_SUFFIXES = "NoUTF8EscapingWithSuffixes"
+    UTF8 = "NoTranslation"
+
+    @property
+    def escapes(self) -> bool:
+        """Whether only the classic characters of Prometheus are left."""
+        return self in (Strategy.UNDERSCORES_WITH_SUFFIXES, Strategy.UNDERSCORES)
+
+    @property
+    def suffixes(self) -> bool:
+        """Whether unit and type are put at the end of the name."""
+        return self in (Strategy.UNDERSCORES_WITH_SUFFIXES, Strategy.UTF8_WITH_SUFFIXES)
+
+
+SHAPES = {
+    Kind.COUNTER: Shape.COUNTER,
+    Kind.OBSERVABLE_COUNTER: Shape.COUNTER,
+    Kind.UP_DOWN_COUNTER: Shape.UP_DOWN,
+    Kind.OBSERVABLE_UP_DOWN_COUNTER: Shape.UP_DOWN,
+    Kind.GAUGE: Shape.GAUGE,
+    Kind.OBSERVABLE_GAUGE: Shape.GAUGE,
+    Kind.HISTOGRAM: Shape.HISTOGRAM,
+}
+"""What the data of each kind of instrument is."""
+
+
+def family_name(name: str, unit: str, shape: Shape, strategy: Strategy = Strategy.UNDERSCORES_WITH_SUFFIXES) -> str:
+    """Translate the name of an instrument, before any escaping for a scraper.
 
     Args:
-        unit: UCUM unit, for instance ``s``, ``By/s`` or ``{request}``.
+        name: Name of the instrument; half surrogate pairs become question marks.
+        unit: Its UCUM unit.
+        shape: What its data is.
+        strategy: How to translate.
 
     Returns:
-        The words joined by underscores (``seconds``, ``bytes_per_second``); empty for ``1`` and for
-        pure annotations.
+        The name of the family, never empty.
     """
-    main, _, per = _ANNOTATION.sub("", unit).partition("/")
-    main, per = main.strip(), per.strip()
-    words = "" if main == "1" else _UNITS.get(main, main)
-    if per:
-        words = f"{words}_per_{_PER_UNITS.get(per, per)}".lstrip("_")
-    return _REPEATED.sub("_", _ILLEGAL.sub("_", words)).strip("_")
+    return _NAMERS[strategy](encodable(name), encodable(unit), shape) or NAMELESS
 
 
-def prometheus_name(name: str, unit: str, kind: Kind) -> str:
-    """Translate an instrument to the name of its Prometheus metric family.
+def unit_words(unit: str) -> str:
+    """Translate a UCUM unit to the words Prometheus uses.
 
     Args:
-        name: Instrument name, for instance ``http.server.request.duration``.
-        unit: UCUM unit of the instrument.
-        kind: Instrument kind; monotonic sums get the suffix ``_total``.
+        unit: For instance ``s``, ``By/s`` or ``{request}``.
 
     Returns:
-        The family name, for instance ``http_server_request_duration_seconds``. Histograms add
-        ``_bucket``, ``_sum`` and ``_count`` to it.
+        For instance ``seconds``, ``bytes_per_second`` or nothing at all.
     """
-    words = _REPEATED.sub("_", _ILLEGAL.sub("_", name))
-    suffix = prometheus_unit(unit)
-    stem = words.removesuffix("_total") if kind.monotonic else words
-    if suffix and not stem.endswith(f"_{suffix}"):
-        stem = f"{stem}_{suffix}"
-    full = f"{stem}_total" if kind.monotonic else stem
-    return f"_{full}" if full[:1].isdigit() else full
+    return "_".join(word for word in map(_clean, _suffixes(encodable(unit))) if word).strip("_")
+
+
+def encodable(text: str) -> str:
+    """Replace what no UTF-8 holds (half a surrogate pair) by question marks.
+
+    Args:
+        text: Any text. One such character would make a whole page fail.
+
+    Returns:
+        The text, the same object where it is in order.
+    """
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def prometheus_label(key: str) -> str:
@@ -102,10 +147,80 @@ def prometheus_label(key: str) -> str:
     Returns:
         The label name, for instance ``http_request_method``.
     """
-    label = re.sub(r"[^a-zA-Z0-9_]", "_", key)
+    label = _NOT_LABEL.sub("_", key)
     return f"key_{label}" if label[:1].isdigit() else label
 
 
 def metric_name(metric: Metric) -> str:
     """Give the Prometheus family name of a declared metric."""
-    return prometheus_name(metric.name, metric.unit, metric.kind)
+    return family_name(metric.name, metric.unit, SHAPES[metric.kind])
+
+
+def _suffixes(unit: str) -> tuple[str, str]:
+    main, _, per = unit.partition("/")
+    main, per = ("" if _BRACES.search(part) else part.strip() for part in (main, per))
+    return _UNITS.get(main, main), f"per_{_PER_UNITS.get(per, per)}" if per else ""
+
+
+def _clean(words: str) -> str:
+    return _REPEATED.sub("_", _NOT_WORD.sub("_", words)).removeprefix("_")
+
+
+def _classic_with_suffixes(name: str, unit: str, shape: Shape) -> str:
+    words = [word for word in _NOT_WORD.split(name) if word]
+    main, per = map(_clean, _suffixes(unit))
+    per = per.removesuffix("_")
+    if per == "per":  # nothing legal was left of it
+        per = ""
+    if main in words:
+        main = ""
+    words += [word for word in (main.removesuffix("_") if per else main, per) if word]
+    if last := _type_suffix(unit, shape):
+        words = [*(word for word in words if word != last), last]
+    full = "_".join(words)
+    return f"_{full}" if full[:1].isdigit() else full
+
+
+def _classic(name: str, unit: str, shape: Shape) -> str:
+    del unit, shape
+    full = "_".join(word for word in _NOT_NAME.split(name) if word)
+    return f"_{full}" if full[:1].isdigit() else full
+
+
+def _utf8_with_suffixes(name: str, unit: str, shape: Shape) -> str:
+    main, per = _suffixes(unit)
+    last = _type_suffix(unit, shape)
+    stem = _without(_without(name, last), per)
+    if main and not _ends_with(stem, main):
+        stem = f"{stem}_{main}"
+    return "_".join(word for word in (stem, per, last) if word)
+
+
+def _utf8(name: str, unit: str, shape: Shape) -> str:
+    del unit, shape
+    return name
+
+
+_NAMERS = {
+    Strategy.UNDERSCORES_WITH_SUFFIXES: _classic_with_suffixes,
+    Strategy.UNDERSCORES: _classic,
+    Strategy.UTF8_WITH_SUFFIXES: _utf8_with_suffixes,
+    Strategy.UTF8: _utf8,
+}
+
+
+def _type_suffix(unit: str, shape: Shape) -> str:
+    if shape is Shape.COUNTER:
+        return "total"
+    # Only for gauges: many a counter of things is given the unit 1, and no sum is a ratio.
+    return "ratio" if shape is Shape.GAUGE and unit == "1" else ""
+
+
+def _ends_with(name: str, word: str) -> bool:
+    return name.endswith(word) and not name[-len(word) - 1 : -len(word)].isalnum()
+
+
+def _without(name: str, word: str) -> str:
+    if not word or not _ends_with(name, word) or len(name) <= len(word) + 1:
+        return name
+    return name[: -len(word) - 1]

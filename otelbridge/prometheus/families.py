@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics.export import NumberDataPoint
 
+from otelbridge.catalogue.naming import Shape
 from otelbridge.diagnostics import warn_once
 from otelbridge.prometheus.labels import LabelCache, Labeller, Labels, value_text
 from otelbridge.prometheus.model import Family, Kind
 from otelbridge.prometheus.shelves import Shelf
 from otelbridge.prometheus.streams import Stream, read
-from otelbridge.prometheus.translation import Shape, Translation
+from otelbridge.prometheus.translation import Translation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

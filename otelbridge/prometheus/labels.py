@@ -10,8 +10,9 @@ from math import isfinite
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
+from otelbridge.catalogue.naming import encodable
 from otelbridge.diagnostics import warn_once
-from otelbridge.prometheus.translation import encodable, is_legacy
+from otelbridge.prometheus.translation import is_legacy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

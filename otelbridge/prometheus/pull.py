@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from otelbridge.catalogue.naming import Strategy
 from otelbridge.prometheus.access import Access, AccessOptions
 from otelbridge.prometheus.address import check_address
 from otelbridge.prometheus.negotiation import choose
@@ -13,7 +14,6 @@ from otelbridge.prometheus.reader import PrometheusReader
 from otelbridge.prometheus.readiness import ComponentHealth, Readiness
 from otelbridge.prometheus.serving import AsgiEndpoint, MetricsSite, SiteOptions
 from otelbridge.prometheus.tls import ServerTls, TlsOptions
-from otelbridge.prometheus.translation import Strategy
 from otelbridge.prometheus.web_config import WebConfigFile
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from opentelemetry.sdk.metrics import (
 )
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader
 
+from otelbridge.catalogue.naming import Shape, Strategy
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.current import Current
 from otelbridge.metrics.provider import MeterProvider
@@ -23,7 +24,7 @@ from otelbridge.prometheus.exposition import write
 from otelbridge.prometheus.families import FamilyBook, FamilyOptions
 from otelbridge.prometheus.negotiation import Format, choose
 from otelbridge.prometheus.streams import Stream
-from otelbridge.prometheus.translation import Shape, Strategy, Translation
+from otelbridge.prometheus.translation import Translation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

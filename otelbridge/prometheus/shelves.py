@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.sdk.metrics.export import NumberDataPoint
 
+from otelbridge.catalogue.naming import Shape, encodable, unit_words
 from otelbridge.diagnostics import warn_once
 from otelbridge.prometheus.collisions import combine
 from otelbridge.prometheus.digits import all_plain, plain
 from otelbridge.prometheus.model import Family, Kind
-from otelbridge.prometheus.translation import Shape, Translation, encodable, is_legacy, unit_words
+from otelbridge.prometheus.translation import Translation, is_legacy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics.export import ExponentialHistogram, Gauge, Histogram, Sum
 
+from otelbridge.catalogue.naming import Shape
 from otelbridge.diagnostics import warn_once
-from otelbridge.prometheus.translation import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

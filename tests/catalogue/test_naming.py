@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client.parser import text_string_to_metric_families
 
 from otelbridge.catalogue.model import Kind
-from otelbridge.catalogue.naming import metric_name, prometheus_label, prometheus_name, prometheus_unit
+from otelbridge.catalogue.naming import SHAPES, family_name, metric_name, prometheus_label, unit_words
 from otelbridge.catalogue.registry import METRICS
 from otelbridge.prometheus.reader import PrometheusReader
 
@@ -32,7 +32,7 @@ from otelbridge.prometheus.reader import PrometheusReader
     ],
 )
 def test_units(unit: str, words: str) -> None:
-    assert prometheus_unit(unit) == words
+    assert unit_words(unit) == words
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_units(unit: str, words: str) -> None:
     ],
 )
 def test_names(name: str, unit: str, kind: Kind, exposed: str) -> None:
-    assert prometheus_name(name, unit, kind) == exposed
+    assert family_name(name, unit, SHAPES[kind]) == exposed
 
 
 @given(st.text(max_size=30), st.text(max_size=10), st.sampled_from(Kind))
 def test_any_name_becomes_legal_or_empty(name: str, unit: str, kind: Kind) -> None:
-    assert re.fullmatch(r"([a-zA-Z_:][a-zA-Z0-9_:]*)?", prometheus_name(name, unit, kind))
+    assert re.fullmatch(r"([a-zA-Z_:][a-zA-Z0-9_:]*)?", family_name(name, unit, SHAPES[kind]))
 
 
 @given(st.text(min_size=1, max_size=30))

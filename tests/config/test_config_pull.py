@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otelbridge.catalogue.naming import Strategy
 from otelbridge.config import arguments, options
 from otelbridge.config.arguments import settings_from_arguments
 from otelbridge.config.distribution import read_distribution
@@ -23,7 +24,6 @@ from otelbridge.config.resolve import differences, resolve
 from otelbridge.errors import ConfigError
 from otelbridge.prometheus.credentials import BasicUsers, BearerToken
 from otelbridge.prometheus.passwords import hash_password
-from otelbridge.prometheus.translation import Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

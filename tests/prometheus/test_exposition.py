@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from otelbridge.catalogue.naming import Strategy
 from otelbridge.prometheus.exposition import write
 from otelbridge.prometheus.families import FamilyBook, FamilyOptions
 from otelbridge.prometheus.negotiation import Format, Syntax, choose
-from otelbridge.prometheus.translation import Escaping, Strategy, Translation
+from otelbridge.prometheus.translation import Escaping, Translation
 from otelbridge.stack import StackError, locate
 from tests.components import free_port, missing
 from tests.prometheus.collected import (

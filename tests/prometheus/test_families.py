@@ -17,13 +17,14 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import REGISTRY, generate_latest
 
+from otelbridge.catalogue.naming import Strategy
 from otelbridge.diagnostics import forget_warnings
 from otelbridge.metrics import MeterProvider
 from otelbridge.prometheus.families import FamilyBook, FamilyOptions
 from otelbridge.prometheus.labels import LabelCache, Labeller
 from otelbridge.prometheus.model import Kind
 from otelbridge.prometheus.text import plain_text
-from otelbridge.prometheus.translation import Escaping, Strategy, Translation
+from otelbridge.prometheus.translation import Escaping, Translation
 from tests.prometheus.collected import (
     NOW,
     anything,

@@ -10,13 +10,14 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, ti
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otelbridge.catalogue.naming import Strategy
 from otelbridge.diagnostics import forget_warnings
 from otelbridge.metrics.wire import delimited, packed_signed, signed, unsigned, varint, zigzag
 from otelbridge.prometheus.exponential import Exponential, spans
 from otelbridge.prometheus.families import FamilyBook, FamilyOptions
 from otelbridge.prometheus.model import Kind
 from otelbridge.prometheus.protobuf import protobuf
-from otelbridge.prometheus.translation import Escaping, Strategy, Translation
+from otelbridge.prometheus.translation import Escaping, Translation
 from tests.prometheus.collected import (
     NOW,
     START,

@@ -24,6 +24,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.utils import floatToGoString
 
+from otelbridge.catalogue.naming import Strategy
 from otelbridge.diagnostics import forget_warnings
 from otelbridge.prometheus.digits import canonical, number, plain, seconds
 from otelbridge.prometheus.exponential import Exponential
@@ -35,7 +36,7 @@ from otelbridge.prometheus.negotiation import DEFAULT, Format, Syntax
 from otelbridge.prometheus.openmetrics import expose
 from otelbridge.prometheus.samples import HistogramText, SampleText
 from otelbridge.prometheus.text import openmetrics_text, plain_text
-from otelbridge.prometheus.translation import Escaping, Strategy, Translation
+from otelbridge.prometheus.translation import Escaping, Translation
 from tests.prometheus.collected import (
     NOW,
     anything,

@@ -14,21 +14,19 @@ from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExp
 from opentelemetry.sdk.metrics.export import MetricExportResult
 from prometheus_client.openmetrics.exposition import escape_label_name, escape_metric_name
 
-from otelbridge.catalogue.model import Kind
-from otelbridge.catalogue.naming import metric_name, prometheus_label, prometheus_unit
+from otelbridge.catalogue.naming import (
+    SHAPES,
+    Shape,
+    Strategy,
+    encodable,
+    family_name,
+    metric_name,
+    prometheus_label,
+)
 from otelbridge.catalogue.registry import METRICS
 from otelbridge.prometheus.families import FamilyBook
 from otelbridge.prometheus.text import plain_text
-from otelbridge.prometheus.translation import (
-    Escaping,
-    Shape,
-    Strategy,
-    Translation,
-    encodable,
-    escape,
-    family_name,
-    unit_words,
-)
+from otelbridge.prometheus.translation import Escaping, Translation, escape
 from otelbridge.stack import Stack, StackError, StackOptions
 from otelbridge.stack.cache import data_file
 from tests.components import missing
@@ -37,32 +35,15 @@ from tests.prometheus.collected import Samples, collected, counter, gauge, numbe
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SHAPES = {
-    Kind.COUNTER: Shape.COUNTER,
-    Kind.UP_DOWN_COUNTER: Shape.UP_DOWN,
-    Kind.HISTOGRAM: Shape.HISTOGRAM,
-    Kind.GAUGE: Shape.GAUGE,
-    Kind.OBSERVABLE_COUNTER: Shape.COUNTER,
-    Kind.OBSERVABLE_UP_DOWN_COUNTER: Shape.UP_DOWN,
-    Kind.OBSERVABLE_GAUGE: Shape.GAUGE,
-}
 _BOTH, _PLAIN, _UTF8_BOTH, _UTF8 = Strategy
 
 
 def test_every_metric_of_the_catalogue_is_named_as_the_catalogue_names_it() -> None:
     for metric in METRICS.values():
-        shape = _SHAPES[metric.kind]
+        shape = SHAPES[metric.kind]
         assert Translation().family(metric.name, metric.unit, shape) == metric_name(metric)
-        assert unit_words(metric.unit) == prometheus_unit(metric.unit)
         for attribute in metric.attributes:
             assert Translation().label(attribute.key) == prometheus_label(attribute.key)
-
-
-@pytest.mark.parametrize(
-    "unit", ["", "1", "s", "ms", "By", "%", "Cel", "By/s", "{request}", "{request}/s", "m/s", "km", "KiBy", "1/min"]
-)
-def test_units_have_the_words_of_the_catalogue(unit: str) -> None:
-    assert unit_words(unit) == prometheus_unit(unit)
 
 
 # Specification, "Metrics Exporter - Prometheus", section "Interaction with Translation Strategy".
