@@ -56,6 +56,7 @@ check: $(STAMP) ## format, lint, types, import rules, generated files
 	@echo "== pyright"; $(BIN)/pyright
 	@echo "== import rules"; $(BIN)/lint-imports
 	@echo "== generated documents"; $(BIN)/python -m otelbridge catalogue --check docs
+	@$(BIN)/python -m otelbridge artifacts --check deploy
 
 bench: $(STAMP) ## measure ours and its peers side by side, about five minutes
 	@$(BIN)/python -m benchmarks run $(BENCH)

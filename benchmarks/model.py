@@ -72,6 +72,9 @@ class Figure:
     heavy: bool = False
     """Whether a sample takes a second or more with the slowest peer."""
 
+    rounds: int | None = None
+    """Samples of each contender, where preparing them takes so long that it gets fewer than others."""
+
     fresh: bool = False
     """Whether every sample needs a new process."""
 

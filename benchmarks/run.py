@@ -26,7 +26,8 @@ def run_figure(figure: Figure, effort: Effort) -> dict[str, Any]:
     Returns:
         What the results file says of it. A contender that cannot be measured is left out, with its reason.
     """
-    rounds = effort.heavy_rounds if figure.heavy else effort.rounds
+    usual = effort.heavy_rounds if figure.heavy else effort.rounds
+    rounds = min(usual, figure.rounds or usual)
     troubles = _Troubles()
     taken = (_fresh if figure.fresh else _standing)(figure, effort, rounds, troubles)
     samples = {name: values for name, values in taken.items() if len(values) == rounds}

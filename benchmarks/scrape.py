@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from benchmarks.model import Sampler
 
     Prepare = Callable[[Effort], Sampler]
+    Scrape = Callable[[], str | bytes]
+
+_SHOWN = {"counter": r"^bench_requests_\d+_total\{", "histogram": r"^bench_duration_\d+_milliseconds_count\{"}
+"""One line of each series."""
 
 _TICK = 0.001
 _TOO_LONG_MILLIS = 400.0
@@ -30,7 +35,7 @@ def _ours(kind: str) -> Prepare:
     def prepare(effort: Effort) -> Sampler:
         bridge = ours.start()
         tenth = fill(otel_touch(metrics.get_meter("bench"), kind, effort.series), effort.series)
-        return _warm(cpu_sampler(bridge.render, tenth))
+        return _whole(bridge.render, tenth, kind, effort.series)
 
     return prepare
 
@@ -42,7 +47,7 @@ def _sdk(kind: str) -> Prepare:
         registry = CollectorRegistry()
         meter = create_sdk(readers(1, registry)).get_meter("bench")
         tenth = fill(otel_touch(meter, kind, effort.series), effort.series)
-        return _warm(cpu_sampler(lambda: generate_latest(registry), tenth))
+        return _whole(lambda: generate_latest(registry), tenth, kind, effort.series)
 
     return prepare
 
@@ -53,9 +58,22 @@ def _prometheus(kind: str) -> Prepare:
 
         registry = CollectorRegistry()
         tenth = fill(prometheus_touch(registry, kind, effort.series), effort.series)
-        return _warm(cpu_sampler(lambda: generate_latest(registry), tenth))
+        return _whole(lambda: generate_latest(registry), tenth, kind, effort.series)
 
     return prepare
+
+
+def _whole(scrape: Scrape, before: Callable[[], None], kind: str, series: int) -> Sampler:
+    """Time a scrape that shows all series, whatever limits there are."""
+    _check(scrape(), kind, series)
+    return _warm(cpu_sampler(scrape, before))
+
+
+def _check(page: str | bytes, kind: str, series: int) -> None:
+    text = page if isinstance(page, str) else page.decode()
+    shown = len(re.findall(_SHOWN[kind], text, re.MULTILINE))
+    if shown != series:
+        raise UnmeasuredError(f"the scrape shows {shown} of {series} series")
 
 
 def _warm(sample: Sampler) -> Sampler:
@@ -76,6 +94,7 @@ def _growth(kind: str) -> Prepare:
         if small > _TOO_LONG_MILLIS:
             raise UnmeasuredError(f"a scrape of {few} series takes {small:.0f} ms, one of {many} too long for this run")
         fill(touch, many)
+        _check(bridge.render(), kind, many)
         _warm(scrape)
         return lambda: scrape() / small / (many / few)
 

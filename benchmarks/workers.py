@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from typing import TYPE_CHECKING
 
 from opentelemetry import metrics
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 
 _COUNTERS, _HISTOGRAMS = 800, 200
 _DEAD = 3
+_VERY_MANY_DEAD = 19
+"""Generations of workers that come and go."""
 _BEST_OF = 3
+_SETTLING = 1.0
+"""Seconds until a worker does what it does all its life; ours observes nothing in its first half second."""
 _VALUE = re.compile(r"^bench_requests_0_total\{[^}]*\} (\S+)$", re.MULTILINE)
 
 
@@ -106,29 +111,32 @@ def _check(scrape: Scrape, workers: int) -> None:
         )
 
 
-def _live(create: Callable[[], tuple[Record, Scrape]]) -> Prepare:
+def _live(create: Callable[[], tuple[Record, Scrape]], times: float = 1) -> Prepare:
     def prepare(effort: Effort) -> Sampler:
         record, scrape = create()
-        _Forked(effort.workers, record)
-        _check(scrape, effort.workers)
+        count = max(1, int(effort.workers * times))
+        _Forked(count, record)
+        time.sleep(_SETTLING)
+        _check(scrape, count)
         return cpu_sampler(scrape)
 
     return prepare
 
 
-def _dead(create: Callable[[], tuple[Record, Scrape]]) -> Prepare:
+def _dead(create: Callable[[], tuple[Record, Scrape]], generations: int = _DEAD) -> Prepare:
     def prepare(effort: Effort) -> Sampler:
         record, scrape = create()
         live = max(1, effort.workers // 4)
         _Forked(live, record)
+        time.sleep(_SETTLING)
         _check(scrape, live)
         timed = cpu_sampler(scrape)
 
         def sample() -> float:
             before = min(timed() for _ in range(_BEST_OF))
-            for _ in range(_DEAD):
+            for _ in range(generations):
                 _Forked(effort.workers, record).end()
-            _check(scrape, live + _DEAD * effort.workers)
+            _check(scrape, live + generations * effort.workers)
             return min(timed() for _ in range(_BEST_OF)) / before
 
         return sample
@@ -144,11 +152,32 @@ FIGURES = (
         {OURS: _live(_ours), MULTIPROCESS: _live(_prometheus)},
     ),
     Figure(
+        "workers.scrape_few",
+        "The same of 4 workers",
+        "ms",
+        {OURS: _live(_ours, 1 / 4), MULTIPROCESS: _live(_prometheus, 1 / 4)},
+    ),
+    Figure(
+        "workers.scrape_many",
+        "The same of 64 workers",
+        "ms",
+        {OURS: _live(_ours, 4), MULTIPROCESS: _live(_prometheus, 4)},
+        rounds=3,
+    ),
+    Figure(
         "workers.dead",
         "A scrape of 4 workers after 48 more have come and gone, as a multiple of one before",
         "x",
         {OURS: _dead(_ours), MULTIPROCESS: _dead(_prometheus)},
         heavy=True,
+        fresh=True,
+    ),
+    Figure(
+        "workers.very_many_dead",
+        "A scrape of 4 workers after 304 more have come and gone, as a multiple of one before",
+        "x",
+        {OURS: _dead(_ours, _VERY_MANY_DEAD)},
+        rounds=3,
         fresh=True,
     ),
 )

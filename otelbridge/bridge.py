@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.catalogue.registry import DOMAINS, METRICS
@@ -11,6 +12,7 @@ from otelbridge.diagnostics import logger
 from otelbridge.errors import ConfigError
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.attach import Attachments
+from otelbridge.metrics._sdk import registered_readers
 from otelbridge.metrics.introspection import observe_itself
 from otelbridge.metrics.limits import with_limits
 from otelbridge.metrics.pipeline import Pipeline
@@ -18,9 +20,12 @@ from otelbridge.metrics.processes import Processes
 from otelbridge.metrics.resource import create_resource
 from otelbridge.metrics.switch import switch
 from otelbridge.metrics.views import check_targets, create_views, user_views
+from otelbridge.neighbour.heirs import Heirs
+from otelbridge.neighbour.source import Neighbour
 from otelbridge.otlp.introspection import observe_pushes
-from otelbridge.otlp.reader import create_console_reader, create_otlp_reader
-from otelbridge.otlp.spans import Spans
+from otelbridge.otlp.reader import create_console_reader, create_otlp_reader, destination_keys
+from otelbridge.otlp.spool import start_spool
+from otelbridge.prometheus.introspection import observe_scrapes
 from otelbridge.prometheus.mount import mount
 from otelbridge.prometheus.pull import Pull
 
@@ -33,9 +38,13 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
     from otelbridge.config.options import Config
+    from otelbridge.otlp.spans import Spans
+    from otelbridge.otlp.spool import Spool
     from otelbridge.prometheus.serving import AsgiEndpoint
 
 _SHUTDOWN_TIMEOUT = 10.0
+# When metrics have taken all the time, spans still need a moment.
+_LEAST_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,9 @@ class Attached:
     meter_provider: MeterProvider | None = None
     """The user's own provider, which then keeps pull and push to itself."""
 
+    metric_readers: tuple[MetricReader, ...] = ()
+    """Readers of the user's, beside ours."""
+
     def differences(self, other: Attached) -> list[str]:
         """Name the fields in which other objects are attached. Equal ones do not count as the same."""
         same_engines = [id(engine) for engine in self.engines] == [id(engine) for engine in other.engines]
@@ -58,6 +70,7 @@ class Attached:
             "app": self.app is other.app,
             "engine": same_engines,
             "meter_provider": self.meter_provider is other.meter_provider,
+            "metric_readers": [*map(id, self.metric_readers)] == [*map(id, other.metric_readers)],
         }
         return [name for name, unchanged in same.items() if not unchanged]
 
@@ -79,6 +92,7 @@ class Bridge:
         self._pull: Pull | None = None
         self._pipeline: Pipeline | None = None
         self._spans: Spans | None = None
+        self._spool: Spool | None = None
         self._attachments: Attachments | None = None
         self._undo = ExitStack()
 
@@ -117,7 +131,7 @@ class Bridge:
             self._attachments.engine(engine)
 
     def force_flush(self, timeout: float = 10.0) -> bool:
-        """Push what is recorded now, to every destination.
+        """Push what is recorded now, metrics and spans, to every destination.
 
         Args:
             timeout: Seconds for it.
@@ -125,9 +139,10 @@ class Bridge:
         Returns:
             Whether every destination acknowledged it.
         """
-        parts = [part for part in (self._pipeline, self._spans) if part is not None]
-        results = [part.force_flush(timeout) for part in parts]
-        return all(results)
+        deadline = monotonic() + timeout
+        spans = None if self._spans is None else self._spans.begin_flush()
+        arrived = True if self._pipeline is None else self._pipeline.force_flush(timeout)
+        return (spans is None or spans(max(deadline - monotonic(), _LEAST_SECONDS))) and arrived
 
     def shutdown(self, timeout: float = _SHUTDOWN_TIMEOUT) -> bool:
         """Push once more, then undo everything that was started. Stopping twice is harmless.
@@ -136,12 +151,15 @@ class Bridge:
             timeout: Seconds for the last push.
 
         Returns:
-            Whether the last push arrived everywhere, and every reader stopped without an error.
+            Whether the last push and the last spans arrived everywhere, and every reader stopped without an error.
         """
         self.running = False
+        deadline = monotonic() + timeout
         with self._undo:  # also when somebody has no patience for the last push
             # First the data, while everything that observes is still there to be read.
-            return True if self._pipeline is None else self._pipeline.shutdown(timeout)
+            arrived = True if self._pipeline is None else self._pipeline.shutdown(timeout)
+            sent = True if self._spans is None else self._spans.close(max(deadline - monotonic(), _LEAST_SECONDS))
+            return arrived and sent
 
     def start(self) -> None:
         """Start everything, or nothing.
@@ -165,6 +183,7 @@ class Bridge:
             undo.callback(switch.disconnect)
             switch.connect(provider, muted)
             self._attach(names, undo)
+            self._start_spool(views, processes, undo)
             self._undo = undo.pop_all()
         self.running = True
 
@@ -192,12 +211,14 @@ class Bridge:
             self.metrics_url = port.url
 
     def _create_pipeline(self, views: Sequence[View], processes: Processes | None, undo: ExitStack) -> Pipeline:
+        _check_readers(self.attached.metric_readers)
         self.resource = create_resource(self.config, processes.identity if processes else "")
+        neighbour = self._neighbour(undo)
         push: list[MetricReader] = []
         with ExitStack() as undo_push:
             undo_push.callback(_stop, push)
-            for destination in self.config.otlp:
-                reader = create_otlp_reader(destination, processes)
+            for destination, key in zip(self.config.otlp, destination_keys(self.config.otlp), strict=True):
+                reader = create_otlp_reader(destination, processes, key)
                 push.append(with_limits(reader, destination.cardinality_limits))
             if self.config.console:
                 push.append(create_console_reader())
@@ -205,21 +226,44 @@ class Bridge:
                 self.resource,
                 create_views(METRICS.values(), views),
                 [self._pull.reader] if self._pull else [],
-                push,
+                (*push, *self.attached.metric_readers),
                 self.config.exemplar_filter,
                 cardinality_limit=self.config.cardinality_limit,
                 series_limit=self.config.series_limit,
                 processes=processes,
+                hide_secrets=self.config.hide_secrets,
             )
             undo_push.pop_all()
         undo.callback(self._pipeline.shutdown, _SHUTDOWN_TIMEOUT)
+        if neighbour is not None:
+            self._pipeline.provider.add_source(neighbour)
         if "self" in self.config.domains:
             observe_itself(self._pipeline.provider, processes)
             observe_pushes(self._pipeline.provider, push)
+            if self._pull is not None:
+                observe_scrapes(self._pipeline.provider, self._pull.reader)
         return self._pipeline
+
+    def _start_spool(self, views: Sequence[View], processes: Processes | None, undo: ExitStack) -> None:
+        if self.resource is None:
+            return
+        sources = tuple if self.config.prometheus_client is False else _heirs
+        views = create_views(METRICS.values(), views)
+        self._spool = start_spool(self.config, processes, self.resource, views, sources)
+        if self._spool is not None:
+            undo.callback(self._spool.close)
+
+    def _neighbour(self, undo: ExitStack) -> Neighbour | None:
+        if self.config.prometheus_client is False:
+            return None
+        neighbour = Neighbour(self.config.prometheus_client)
+        undo.callback(neighbour.close)
+        return neighbour
 
     def _start_spans(self, undo: ExitStack) -> None:
         if self.config.traces and self.resource is not None:
+            from otelbridge.otlp.spans import Spans
+
             self._spans = Spans(self.resource, self.config.spans)
             undo.callback(self._spans.close)
 
@@ -237,6 +281,20 @@ class Bridge:
             attachments.app(self.attached.app)
         for engine in self.attached.engines:
             attachments.engine(engine)
+
+
+def _heirs() -> tuple[Heirs]:
+    return (Heirs(),)
+
+
+def _check_readers(readers: Sequence[MetricReader]) -> None:
+    taken = registered_readers()[1]
+    for number, reader in enumerate(readers):
+        if reader in taken or reader in readers[:number]:
+            raise ConfigError(
+                f"metric_readers has a {type(reader).__name__} that a provider has already, or had",
+                "Make a new one for each init(), and name it once",
+            )
 
 
 def _stop(readers: Sequence[MetricReader]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from pathlib import Path
 
 logger = logging.getLogger("otelbridge")
 
@@ -43,6 +44,23 @@ def warn_once(cause: tuple[str, ...], message: str, *args: object) -> None:
             return
         _reported.add(cause)
     logger.warning(message, *args)
+
+
+def origin_of(error: BaseException) -> str:
+    """Say what was raised and where, for a log.
+
+    Args:
+        error: What other people's code raised.
+
+    Returns:
+        Its class and the innermost place, as in ``ValueError at shop.py:12``. Not its text, which is whoever's and may
+        hold a password.
+    """
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+    return f"{type(error).__name__}{where}"
 
 
 def forget_warnings() -> None:

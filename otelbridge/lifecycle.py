@@ -5,16 +5,17 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import MeterProvider, set_meter_provider
+from opentelemetry.sdk.metrics.export import MetricReader
 
 from otelbridge.bridge import Attached, Bridge, create_bridge
 from otelbridge.catalogue.registry import DOMAIN_NAMES
 from otelbridge.config.arguments import settings_from_arguments
 from otelbridge.config.environment import settings_from_environment
-from otelbridge.config.file import settings_from_file
 from otelbridge.config.options import Settings
 from otelbridge.config.resolve import differences, resolve
 from otelbridge.diagnostics import forget_warnings
@@ -23,12 +24,19 @@ from otelbridge.metrics._sdk import global_meter_provider
 from otelbridge.metrics.switch import switch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Literal
 
     from opentelemetry.sdk.metrics.view import View
 
-    from otelbridge.config.options import Config, OtlpOptions, PrometheusOptions, ResourceValue, Workers
+    from otelbridge.config.options import (
+        Config,
+        MetricsRegistry,
+        OtlpOptions,
+        PrometheusOptions,
+        ResourceValue,
+        Workers,
+    )
 
 _lock = threading.RLock()
 _bridge: Bridge | None = None
@@ -50,7 +58,10 @@ def init(
     traces: bool | None = None,
     workers: Workers | None = None,
     cardinality_limit: int | None = None,
+    hide_secrets: bool | None = None,
+    prometheus_client: bool | MetricsRegistry | None = None,
     meter_provider: MeterProvider | None = None,
+    metric_readers: Iterable[MetricReader] | None = None,
     config: str | os.PathLike[str] | None = None,
 ) -> Bridge:
     """Start metrics for this process: Prometheus by scrape and OTLP by push, at the same time.
@@ -83,7 +94,15 @@ def init(
             each by itself.
         cardinality_limit: How many attribute sets a stream keeps apart, by default 2000; what is more is
             counted together under ``otel.metric.overflow=true``. A view or a reader may say otherwise.
+        hide_secrets: Whether attribute values that look like credentials are shown as ``[hidden]``, by default
+            True. A key tells (``password``, ``api.key``), or the value (``Bearer ...``, a URL with a password).
+        prometheus_client: Whether the metrics the application keeps with prometheus_client are scraped and
+            pushed with ours: True, False, or a registry. By default its default registry is, as soon as
+            something was registered there.
         meter_provider: A provider of your own to record to. Pull and push are then its owner's.
+        metric_readers: Readers of OpenTelemetry's SDK, or of anybody's, beside ours, for instance
+            ``[PeriodicExportingMetricReader(exporter)]``. Each belongs to this call: it is flushed and, at the
+            end, shut down with the rest.
         config: An OpenTelemetry declarative configuration file (YAML or JSON).
 
     Returns:
@@ -107,6 +126,8 @@ def init(
         traces=traces,
         workers=workers,
         cardinality_limit=cardinality_limit,
+        hide_secrets=hide_secrets,
+        prometheus_client=prometheus_client,
     )
     decided = resolve(
         arguments,
@@ -115,7 +136,12 @@ def init(
         app=app is not None,
         known_domains=DOMAIN_NAMES,
     )
-    attached = Attached(app=app, engines=_engines(engine), meter_provider=meter_provider)
+    attached = Attached(
+        app=app,
+        engines=_engines(engine),
+        meter_provider=meter_provider,
+        metric_readers=_readers(metric_readers, meter_provider),
+    )
     if meter_provider is not None:
         decided = _without_exports(decided, arguments, meter_provider)
     global _bridge
@@ -165,13 +191,35 @@ atexit.register(shutdown)
 
 def _settings_from_file(argument: str | os.PathLike[str] | None) -> Settings:
     path = argument or os.environ.get("OTELBRIDGE_CONFIG_FILE") or os.environ.get("OTEL_CONFIG_FILE")
-    return settings_from_file(path) if path else Settings()
+    if not path:
+        return Settings()
+    from otelbridge.config.file import settings_from_file
+
+    return settings_from_file(path)
 
 
 def _engines(engine: Any) -> tuple[Any, ...]:
     if engine is None:
         return ()
     return tuple(cast("Sequence[Any]", engine)) if isinstance(engine, (list, tuple)) else (engine,)
+
+
+def _readers(readers: Iterable[MetricReader] | None, provider: MeterProvider | None) -> tuple[MetricReader, ...]:
+    cure = "Give readers; one makes an exporter a reader by PeriodicExportingMetricReader(exporter)"
+    if readers is None:
+        return ()
+    if provider is not None:
+        raise ConfigError(
+            "With meter_provider= the setting metric_readers belongs to that provider",
+            "Set it where the provider is made, or leave meter_provider= out",
+        )
+    if not isinstance(readers, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"metric_readers is {type(readers).__name__}, not a list", cure)
+    found = tuple(readers)
+    for reader in found:
+        if not isinstance(reader, MetricReader):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"metric_readers has a {type(reader).__name__}, which is no metric reader", cure)
+    return found
 
 
 def _same(running: Bridge, config: Config, attached: Attached) -> Bridge:
@@ -214,6 +262,8 @@ def _without_exports(config: Config, arguments: Settings, provider: MeterProvide
         "workers": arguments.workers,
         "cardinality_limit": arguments.cardinality_limit,
         "traces": arguments.traces,
+        "hide_secrets": arguments.hide_secrets is not None,
+        "prometheus_client": arguments.prometheus_client,
     }
     theirs = [name for name, value in said.items() if value]
     if theirs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,9 +53,13 @@ class Recorded:
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test leaves a group of processes behind for the next one, or for a program the next one starts, to join."""
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test leaves a group of processes behind for the next one, or for its programs, to join or to deliver."""
     monkeypatch.delenv(GROUP_VARIABLE, raising=False)
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else None, ignore_cleanup_errors=True) as directory:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
+        yield
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from examples.shop.numbers import Numbers
 
 _HOST = "127.0.0.1"
+_ALERTS = Path(__file__).parents[2] / "deploy" / "prometheus" / "otelbridge-alerts.yaml"
 _PUSH_SECONDS = 2
 _SCRAPE_SECONDS = 1
 _SECONDS_BEFORE_NUMBERS = 15
@@ -111,6 +112,7 @@ class Demo:
             prometheus="prometheus" in found,
             scrape=(ScrapeTarget("shop", self._address),),
             scrape_interval=_SCRAPE_SECONDS,
+            rule_files=(_ALERTS,),
             ports=Ports() if self._options.once else Ports.usual(),
         )
         _step(f"starting {' and '.join(sorted(found))}")

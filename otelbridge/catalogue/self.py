@@ -1,8 +1,9 @@
-"""What otelbridge says about itself: what it had to count together, how its processes are, what it has pushed."""
+"""What otelbridge says about itself: what it had to count together, how its processes are, what has left it."""
 
 from __future__ import annotations
 
 from otelbridge.catalogue.attributes import ERROR_TYPE
+from otelbridge.catalogue.buckets import HTTPD
 from otelbridge.catalogue.model import Attribute, Domain, Kind, Metric
 
 _METRIC_NAME = Attribute(
@@ -22,6 +23,18 @@ _EXPORTER = Attribute(
     "otel.component.name",
     "Which destination, by its protocol and its place in the settings.",
     example="otlp_http_metric_exporter/0",
+)
+
+_READER = Attribute(
+    "otel.component.name",
+    "Which reader: the scrape endpoint, or a destination by its protocol and its place in the settings.",
+    example="prometheus_http_text_metric_exporter/0",
+)
+
+_READER_TYPE = Attribute(
+    "otel.component.type",
+    "Its kind.",
+    example="prometheus_http_text_metric_exporter",
 )
 
 OVERFLOW = Metric(
@@ -90,8 +103,28 @@ PUSH_AGE = Metric(
     merge="min",
 )
 
+COLLECTION_DURATION = Metric(
+    id="O8",
+    name="otel.sdk.metric_reader.collection.duration",
+    kind=Kind.HISTOGRAM,
+    unit="s",
+    brief="Time it takes to read all metrics for one scrape or push; for a scrape, with the page that is written.",
+    attributes=(_READER, _READER_TYPE),
+    buckets=HTTPD,
+    convention="semconv",
+)
+
+LEFT_OUT = Metric(
+    id="O9",
+    name="otelbridge.scrape.left_out",
+    kind=Kind.OBSERVABLE_GAUGE,
+    unit="{family}",
+    brief="Metrics that were left out of the last scrape, since its page would have been too large.",
+    merge="max",
+)
+
 DOMAIN = Domain(
     "self",
-    "otelbridge itself: limits that were reached, the processes that are seen as one, and pushes.",
-    (OVERFLOW, SERIES, DEGRADED, LIVE, FOLDED, EXPORTED, PUSH_AGE),
+    "otelbridge itself: limits that were reached, the processes that are seen as one, scrapes and pushes.",
+    (OVERFLOW, SERIES, DEGRADED, LIVE, FOLDED, EXPORTED, PUSH_AGE, COLLECTION_DURATION, LEFT_OUT),
 )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,14 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["GroupDirectory", "UnusableError", "group_directory", "remove_group", "remove_orphans", "user_directory"]
 
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
+_IN_RAM: Final = ("/dev/shm", "/run")  # noqa: S108  # the directory in it is private, and checked
+_TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108  # the same
 
 
 def user_directory(setting: Path | None = None) -> tuple[Path, str | None]:
     """Find or make the directory that holds this user's groups.
 
     It is ``otelbridge-<effective user id>`` in the first of these that can be used: the setting,
-    ``$XDG_RUNTIME_DIR``, ``/dev/shm``, ``/run``, the directory for temporary files. It has the mode 0700 and belongs to
-    the user; one that somebody else made, or a symbolic link, is not used.
+    ``$XDG_RUNTIME_DIR``, ``/dev/shm``, ``/run``, ``$TMPDIR``, ``/tmp``, ``/var/tmp``. It has the mode 0700 and
+    belongs to the user; one that somebody else made, or a symbolic link, is not used.
 
     Args:
         setting: The directory the user named.
@@ -85,13 +85,10 @@ def in_memory(path: Path) -> bool:
 def _bases(setting: Path | None) -> Iterator[Path]:
     if setting is not None:
         yield setting
-    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    if runtime.is_absolute():
-        yield runtime
-    yield Path("/dev/shm")  # noqa: S108  # the directory in it is private, and checked
-    yield Path("/run")
-    with suppress(OSError):
-        yield Path(tempfile.gettempdir())
+    # Not what `tempfile` says: its last resort is the working directory, which is the application's, and need not be
+    # the same for all processes of a group.
+    named = (os.environ.get("XDG_RUNTIME_DIR", ""), *_IN_RAM, os.environ.get("TMPDIR", ""), *_TEMPORARY)
+    yield from (path for path in dict.fromkeys(map(Path, named)) if path.is_absolute())
 
 
 def _make_usable(base: Path, path: Path) -> None:

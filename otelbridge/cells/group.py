@@ -7,6 +7,7 @@ import re
 import stat
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from otelbridge.cells.errors import UnusableError
@@ -18,6 +19,7 @@ from otelbridge.cells.names import (
     MEMBERS,
     NEW,
     PRESENT,
+    RESOURCE,
     STARTED,
     STARTING,
     names_in,
@@ -33,6 +35,9 @@ _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
 _TRIES = 20
 _WAIT = 1.0
 _LOCKS: Final = (FOLDER, PRESENT, MEMBERS)
+
+DAY: Final = 86_400.0
+"""Seconds for which what a deserted group had counted is kept, when it could not be delivered all that time."""
 
 
 class GroupDirectory:
@@ -92,6 +97,59 @@ def group_directory(user: Path, name: str) -> GroupDirectory:
     raise UnusableError(f"{path} is being removed by other processes again and again")
 
 
+def enter_deserted(path: Path) -> GroupDirectory | None:
+    """Enter a group that no process is in, to do what its own can do no longer.
+
+    It stays marked as deserted, by a mark as old as the first look that found it so. While somebody is in it, nobody
+    removes it.
+
+    Args:
+        path: The group's directory.
+
+    Returns:
+        The directory; None where a process lives in it, or it is just being removed.
+
+    Raises:
+        OSError: If it cannot be read or written to.
+    """
+    if not _is_group(path):
+        return None
+    # Makes no lock file: in a directory that is just being removed it would be left.
+    with held(path / PRESENT, make=False) as alone:
+        if not alone or has_living(path):
+            return None
+    with held(path / MEMBERS, shared=True, wait=_WAIT, make=False) as safe:
+        if not safe:
+            return None
+        with suppress(FileExistsError):
+            os.close(create(path / DESERTED))
+        return GroupDirectory(path, _started(path), join(path / PRESENT))
+
+
+def has_living(path: Path) -> bool:
+    """Tell whether a book in a group's directory has a living owner, which is quick to see.
+
+    Args:
+        path: The directory.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    return any(_has_owner(path / name) for name in names_in(path) if name.endswith((KEYS, NEW)))
+
+
+def deserted_for(group: GroupDirectory) -> float:
+    """Tell for how many seconds a group has been known to be deserted; 0 where it is not marked so.
+
+    Args:
+        group: The group.
+    """
+    try:
+        return max(time.time() - (group.path / DESERTED).stat().st_mtime, 0.0)
+    except OSError:
+        return 0.0
+
+
 def remove_group(group: GroupDirectory) -> bool:
     """Leave a group, and remove its directory if nobody else is in it.
 
@@ -110,7 +168,7 @@ def remove_group(group: GroupDirectory) -> bool:
         return False
 
 
-def remove_orphans(user: Path, older_than: float = 3600.0) -> int:
+def remove_orphans(user: Path, older_than: float = 3600.0, pushed_older_than: float = DAY) -> int:
     """Remove the directories of groups that ended long ago.
 
     A group has ended when no process is in it and no book has a living owner. Since nothing tells when that happened, a
@@ -119,6 +177,7 @@ def remove_orphans(user: Path, older_than: float = 3600.0) -> int:
     Args:
         user: The user's directory.
         older_than: How many seconds ago a group must have been found deserted.
+        pushed_older_than: The same for a group whose totals are pushed: the next start is to find them.
 
     Returns:
         How many were removed.
@@ -129,7 +188,8 @@ def remove_orphans(user: Path, older_than: float = 3600.0) -> int:
             path = user / name
             with suppress(OSError):
                 if _is_group(path):
-                    removed += _clear(path, lambda path=path: _long_deserted(path, older_than))
+                    age = pushed_older_than if (path / RESOURCE).exists() else older_than
+                    removed += _clear(path, partial(_long_deserted, path, age))
     return removed
 
 
@@ -171,10 +231,12 @@ def _clear(path: Path, ripe: Callable[[], bool]) -> bool:
     with ExitStack() as locks:
         if not all(locks.enter_context(held(path / name)) for name in _LOCKS):
             return False
-        if any(_has_owner(path / name) for name in names_in(path) if name.endswith((KEYS, NEW))) or not ripe():
+        if has_living(path) or not ripe():
             return False
+        # The resource goes first: without it nobody takes the books that are left, should this be killed, for totals.
         # The lock files go last: whoever comes in between makes them anew, and then the directory stays.
-        for name in (*(name for name in names_in(path) if name not in _LOCKS), *_LOCKS):
+        others = sorted((name for name in names_in(path) if name not in _LOCKS), key=lambda name: name != RESOURCE)
+        for name in (*others, *_LOCKS):
             (path / name).unlink()
         path.rmdir()
     return True

@@ -107,13 +107,14 @@ def owned(descriptor: int) -> os.stat_result:
 
 
 @contextmanager
-def held(path: Path, *, shared: bool = False, wait: float = 0.0) -> Generator[bool]:
-    """Hold the lock of a lock file, which is made when it is missing.
+def held(path: Path, *, shared: bool = False, wait: float = 0.0, make: bool = True) -> Generator[bool]:
+    """Hold the lock of a lock file.
 
     Args:
         path: The lock file.
         shared: Whether others may hold it too.
         wait: How many seconds to try.
+        make: Whether it is made when it is missing.
 
     Yields:
         Whether it is held.
@@ -122,7 +123,7 @@ def held(path: Path, *, shared: bool = False, wait: float = 0.0) -> Generator[bo
         OSError: If the file cannot be opened, or is not this user's.
     """
     require_locks()
-    descriptor = _locked(path, shared=shared, until=time.monotonic() + wait)
+    descriptor = _locked(path, shared=shared, until=time.monotonic() + wait, flags=os.O_CREAT if make else 0)
     try:
         yield descriptor is not None
     finally:
@@ -150,9 +151,9 @@ def join(path: Path) -> int:
     return descriptor
 
 
-def _locked(path: Path, *, shared: bool, until: float) -> int | None:
+def _locked(path: Path, *, shared: bool, until: float, flags: int = os.O_CREAT) -> int | None:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | GUARDED, PRIVATE)
+        descriptor = os.open(path, os.O_RDWR | flags | GUARDED, PRIVATE)
         try:
             owned(descriptor)
             if lock_now(descriptor, shared=shared) and _still_at(path, descriptor):

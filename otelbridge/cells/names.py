@@ -33,6 +33,9 @@ STARTING: Final = "started.tmp-"
 DESERTED: Final = "deserted"
 """Marks a group in which no process was left when somebody looked; its age is that of the marker."""
 
+RESOURCE: Final = "resource.json"
+"""Whose totals these are. Where it is, they are pushed, and the group is kept until what it had counted has arrived."""
+
 FOLDER: Final = "fold.lock"
 """Held by the one who folds."""
 

@@ -74,11 +74,11 @@ class Bell:
         self._ended.set()
         if self._socket is None:
             return
-        ring(self._directory, [self._uid])
+        woken = ring(self._directory, [self._uid])
         with suppress(OSError):
             _path(self._directory, self._uid).unlink()
         # Where somebody removed the file before, the waiting thread hears nothing and closes when its time is over.
-        if self._in_use.acquire(timeout=_PATIENCE):
+        if self._in_use.acquire(timeout=_PATIENCE if woken else 0.0):
             try:
                 self._drop()
             finally:

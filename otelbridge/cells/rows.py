@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from math import fsum, isfinite
 from operator import neg
 from typing import TYPE_CHECKING, Final
@@ -89,7 +90,9 @@ def add_totals(columns: Sequence[Sequence[float]]) -> tuple[list[float], list[fl
         return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     rests = list(map(fsum, zip(*columns, map(neg, sums), strict=True)))
     if 0.0 in sums:
-        sums = [value or _zero(parts) for value, parts in zip(sums, zip(*columns, strict=True), strict=True)]
+        # As `_zero` does, in bulk: a sum taken one by one is minus zero only when all its parts are.
+        naive = map(sum, zip(*columns, strict=True), repeat(-0.0))
+        sums = [value or (other and 0.0) for value, other in zip(sums, naive, strict=True)]
     return sums, rests
 
 

@@ -15,6 +15,7 @@ from otelbridge.cells.stock import Stock
 from otelbridge.cells.volume import DamagedError, report
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from otelbridge.cells.base import Base, Content
@@ -84,6 +85,19 @@ class Shelf:
             By uid, the generation of their last refresh.
         """
         return {volume.uid: volume.refreshed for volume in self._living() if volume.observing}
+
+    def waiting(self, generations: Mapping[str, int]) -> dict[str, int]:
+        """Name those who have not refreshed their observables since, without a look for new books.
+
+        Args:
+            generations: What `observing` gave, or this.
+
+        Returns:
+            Those of them that live and are at the same generation.
+        """
+        with self._lock:
+            books = [(uid, known, self._stock.volumes.get(uid)) for uid, known in generations.items()]
+            return {uid: known for uid, known, book in books if book and book.refreshed <= known and book.look()}
 
     def empty(self, own: Book | None) -> bool:
         """Tell whether there is nothing to read, at the cost of one system call when nothing has changed.

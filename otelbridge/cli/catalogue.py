@@ -9,7 +9,7 @@ from otelbridge.catalogue.documents import DOCUMENTS
 from otelbridge.catalogue.naming import metric_name
 from otelbridge.catalogue.registry import DOMAINS
 from otelbridge.cli.command import say
-from otelbridge.errors import ConfigError
+from otelbridge.cli.generated import check, write
 
 if TYPE_CHECKING:
     import argparse
@@ -37,39 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
         0; 1 when a checked document is not current.
     """
     if arguments.write is not None:
-        return _write(arguments.write)
+        return write(arguments.write, DOCUMENTS)
     if arguments.check is not None:
-        return _check(arguments.check)
+        return check(arguments.check, DOCUMENTS, "catalogue")
     for domain in DOMAINS:
         say(f"{domain.name}: {domain.brief}")
         for metric in domain.metrics:
             say(f"  {metric.id:<4} {metric_name(metric)}")
     return 0
-
-
-def _write(folder: Path) -> int:
-    for name, render in DOCUMENTS.items():
-        path = folder / name
-        try:
-            path.write_text(render(), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(
-                f"{path} cannot be written ({error.strerror or error})",
-                "Name a folder that exists and can be written to",
-            ) from error
-        say(f"wrote {path}")
-    return 0
-
-
-def _check(folder: Path) -> int:
-    stale = [name for name, render in DOCUMENTS.items() if _text(folder / name) != render()]
-    for name in stale:
-        say(f"{folder / name} is not what the catalogue says; run: otelbridge catalogue --write {folder}")
-    return 1 if stale else 0
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return None

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
+        "artifacts": Command("artifacts", "write or check the files for Prometheus that are made from the catalogue"),
         "catalogue": Command("catalogue", "list the metrics; write or check the documents made from them"),
         "stack": Command("stack", "find, start and stop a real Collector and Prometheus"),
         "version": Command("version", "print the version of otelbridge and of what it stands on"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.view import View
 
     from otelbridge.config.checks import Check
-    from otelbridge.config.options import PrometheusChoice, ResourceValue, Workers
+    from otelbridge.config.options import MetricsRegistry, PrometheusChoice, ResourceValue, Workers
 
 _ATTRIBUTE_TYPES = (str, bool, int, float)
 
@@ -37,6 +37,7 @@ OTLP_CHECKS: Mapping[str, Check] = {
     "protocol": checks.protocol,
     "headers": _headers,
     "traces_headers": _headers,
+    "headers_file": checks.headers_file,
     "timeout": checks.seconds,
     "interval": checks.seconds,
     "compression": checks.choice(checks.COMPRESSIONS),
@@ -65,6 +66,8 @@ def settings_from_arguments(
     traces: bool | None = None,
     workers: Workers | None = None,
     cardinality_limit: int | None = None,
+    hide_secrets: bool | None = None,
+    prometheus_client: bool | MetricsRegistry | None = None,
 ) -> Settings:
     """Check the arguments and bring them into the form every source has.
 
@@ -82,6 +85,8 @@ def settings_from_arguments(
         traces: Whether spans are made and exported.
         workers: Whether the worker processes of a service are seen as one.
         cardinality_limit: Attribute sets that a stream keeps apart.
+        hide_secrets: Whether attribute values that look like credentials are hidden.
+        prometheus_client: Whether the metrics of prometheus_client are shown, or the registry whose are.
 
     Returns:
         What the arguments say.
@@ -104,11 +109,22 @@ def settings_from_arguments(
         traces=_optional(checks.flag, "traces", traces),
         workers=_optional(checks.choice(checks.WORKERS), "workers", workers),
         cardinality_limit=_optional(checks.limit, "cardinality_limit", cardinality_limit),
+        hide_secrets=_optional(checks.flag, "hide_secrets", hide_secrets),
+        prometheus_client=_registry(prometheus_client),
     )
 
 
 def _optional(check: Check, where: str, value: object) -> Any:
     return None if value is None else check(where, value)
+
+
+def _registry(value: Any) -> Any:
+    if value is None or isinstance(value, bool) or callable(getattr(value, "collect", None)):
+        return value
+    raise ConfigError(
+        f"prometheus_client is {type(value).__name__}, which is no registry",
+        "Give a prometheus_client.CollectorRegistry, True for the default one, or False",
+    )
 
 
 def _attributes(value: object) -> Mapping[str, ResourceValue] | None:

@@ -133,6 +133,17 @@ def file(where: str, value: object) -> str:
     return text(where, value)
 
 
+def headers_file(where: str, value: object) -> str:
+    """Check the path of a file with headers. Errors never show headers that are given in its place."""
+    path = file(where, value)
+    if "=" in path.partition("/")[0]:
+        raise ConfigError(
+            f"{where} looks like headers, not like the path of a file with them (not shown, it may be secret)",
+            "Give the path of the file; write ./ before one whose name has an equals sign",
+        )
+    return path
+
+
 def directory(where: str, value: object) -> Path:
     """Check the path of a directory. Whether it exists is not asked here."""
     found = Path(value) if isinstance(value, str) and not _CONTROL.search(value) else None

@@ -23,6 +23,7 @@ _HIDDEN_BY: Mapping[str, str] = {
     "metrics_endpoint": "endpoint",
     "traces_endpoint": "endpoint",
     "traces_headers": "headers",
+    "headers_file": "headers",
 }
 _CARRIED_OVER = frozenset(each.name for each in fields(OtlpOptions)) & {each.name for each in fields(Otlp)}
 
@@ -89,10 +90,12 @@ def _span_headers(options: OtlpOptions) -> Mapping[str, str]:
 def _decide(options: OtlpOptions, *, headers: Mapping[str, str] | None = None) -> Otlp:
     protocol = options.protocol or "http/protobuf"
     base = options.endpoint or _DEFAULT_ENDPOINTS[protocol]
-    said = {name: getattr(options, name) for name in _CARRIED_OVER - {"metrics_endpoint", "traces_endpoint"}}
+    said: dict[str, Any] = {
+        name: getattr(options, name) for name in _CARRIED_OVER - {"metrics_endpoint", "traces_endpoint"}
+    }
     said = {name: value for name, value in said.items() if value is not None}
     if headers is not None:
-        said["headers"] = headers
+        said |= {"headers": headers, "headers_file": None}
     return Otlp(
         metrics_endpoint=options.metrics_endpoint or _signal_url(base, protocol, "metrics"),
         traces_endpoint=options.traces_endpoint or _signal_url(base, protocol, "traces"),

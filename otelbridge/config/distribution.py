@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from otelbridge.config import checks
-from otelbridge.config.options import PrometheusOptions
+from otelbridge.config.options import OtlpOptions, PrometheusOptions
 from otelbridge.config.prometheus_checks import PROMETHEUS_CHECKS
 from otelbridge.errors import ConfigError, unknown_name
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 SECTION = "distribution.otelbridge"
 """The key path of the section."""
 
-_MAPPINGS = frozenset({"prometheus", "cardinality_limits", "basic_users"})
+_MAPPINGS = frozenset({"prometheus", "otlp", "cardinality_limits", "basic_users"})
+_OTLP_CHECKS: Mapping[str, Check] = {"headers_file": checks.headers_file}
 
 
 def read_distribution(section: Mapping[str, object]) -> dict[str, Any]:
@@ -76,6 +77,17 @@ def _prometheus(where: str, value: object) -> PrometheusOptions:
     return PrometheusOptions(**_checked(where, said, PROMETHEUS_CHECKS))
 
 
+def _otlp(where: str, value: object) -> OtlpOptions:
+    if isinstance(value, str):
+        _refuse_glued(where, value)
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"{where} is {type(value).__name__}, which is no mapping",
+            f"Give a mapping with some of: {', '.join(_OTLP_CHECKS)}; the exporter itself has its own section",
+        )
+    return OtlpOptions(**_checked(where, cast("Mapping[str, object]", value), _OTLP_CHECKS))
+
+
 def _instrument(where: str, value: object) -> tuple[str, ...]:
     if isinstance(value, bool):
         return ("auto",) if value else ()
@@ -86,6 +98,7 @@ KEYS: Mapping[str, Check] = {
     "service_version": checks.text,
     "environment": checks.text,
     "prometheus": _prometheus,
+    "otlp": _otlp,
     "domains": checks.names,
     "instrument": _instrument,
     "traces": checks.flag,
@@ -94,5 +107,7 @@ KEYS: Mapping[str, Check] = {
     "run_directory": checks.directory,
     "cardinality_limit": checks.limit,
     "series_limit": checks.limit,
+    "hide_secrets": checks.flag,
+    "prometheus_client": checks.flag,
 }
 """The keys of the section and the check of each."""

@@ -56,6 +56,8 @@ def settings_from_environment(environ: Mapping[str, str]) -> Settings:
         run_directory=said.get("run_directory"),
         cardinality_limit=said.get("cardinality_limit"),
         series_limit=said.get("series_limit"),
+        hide_secrets=said.get("hide_secrets"),
+        prometheus_client=said.get("prometheus_client"),
         enabled=None if disabled is None else not disabled,
     )
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.config import service
-from otelbridge.config.distribution import read_distribution
+from otelbridge.config.distribution import SECTION, read_distribution
 from otelbridge.config.file_readers import read_readers
 from otelbridge.config.file_resource import read_resource
 from otelbridge.config.file_spans import read_spans
 from otelbridge.config.file_views import read_views
-from otelbridge.config.options import PrometheusOptions, Settings
+from otelbridge.config.options import OtlpOptions, PrometheusOptions, Settings
 from otelbridge.diagnostics import logger
 from otelbridge.errors import ConfigError, MissingDependencyError, unknown_name
 
@@ -62,7 +62,7 @@ def settings_from_file(path: str | os.PathLike[str]) -> Settings:
         **service.lift("resource", resource, own),
         detectors=own.get("detectors", detectors),
         prometheus=_combined(own.get("prometheus"), prometheus),
-        otlp=destinations,
+        otlp=_with_own(own.get("otlp"), destinations),
         domains=own.get("domains"),
         views=read_views(model.meter_provider),
         instrument=own.get("instrument"),
@@ -73,6 +73,8 @@ def settings_from_file(path: str | os.PathLike[str]) -> Settings:
         run_directory=own.get("run_directory"),
         cardinality_limit=own.get("cardinality_limit"),
         series_limit=own.get("series_limit"),
+        hide_secrets=own.get("hide_secrets"),
+        prometheus_client=own.get("prometheus_client"),
         enabled=None if model.disabled is None else not model.disabled,
     )
 
@@ -136,6 +138,18 @@ def _explain_schema(cause: Any) -> str:
 def _key_path(parts: Any) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
     return path.removeprefix(".") or "the top level"
+
+
+def _with_own(own: OtlpOptions | None, standard: tuple[OtlpOptions, ...] | None) -> tuple[OtlpOptions, ...] | None:
+    if own is None or own.headers_file is None:
+        return standard
+    if standard is not None and len(standard) > 1:
+        # Each has credentials of its own, and nothing says whose these are.
+        raise ConfigError(
+            f"{SECTION}.otlp.headers_file is for one OTLP exporter, and the file has {len(standard)}",
+            "Keep one and let a collector fan out, or give OtlpOptions(headers_file=...) in init(otlp=[...])",
+        )
+    return tuple(replace(each, headers_file=own.headers_file) for each in standard or (OtlpOptions(),))
 
 
 def _combined(own: PrometheusOptions | None, standard: PrometheusOptions | None) -> PrometheusOptions | None:

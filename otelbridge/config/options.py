@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from otelbridge.config.prometheus_options import (
     Prometheus,
@@ -30,6 +30,7 @@ __all__ = [
     "Config",
     "ExemplarFilter",
     "HistogramAggregation",
+    "MetricsRegistry",
     "Otlp",
     "OtlpOptions",
     "OtlpProtocol",
@@ -51,6 +52,8 @@ Temporality = Literal["cumulative", "delta", "lowmemory"]
 HistogramAggregation = Literal["explicit_bucket_histogram", "base2_exponential_bucket_histogram"]
 ExemplarFilter = Literal["always_on", "always_off", "trace_based"]
 Workers = Literal["merged", "separate"]
+MetricsRegistry = Any
+"""A ``prometheus_client.CollectorRegistry``, or whatever has a ``collect()`` like it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,10 @@ class OtlpOptions:
     traces_headers: Mapping[str, str] | None = field(default=None, repr=False)
     """Request headers for spans, instead of `headers`, so that the credentials of one receiver do not
     reach another."""
+
+    headers_file: str | None = None
+    """File with further request headers for metrics, ``name=value`` divided by commas or line breaks. It is
+    read before every request, so that credentials can be exchanged, and wins over `headers`."""
 
     timeout: float | None = None
     """Seconds one export may take. Default 10."""
@@ -173,6 +180,20 @@ class Settings:
     series_limit: int | None = None
     """Attribute sets that all streams of a process keep apart together."""
 
+    hide_secrets: bool | None = None
+    """Whether attribute values that look like credentials are shown as ``[hidden]``."""
+
+    prometheus_client: bool | MetricsRegistry | None = None
+    """Whether the metrics an application keeps with prometheus_client are shown and pushed with ours: True for
+    those of its default registry, False for none, a registry for what that holds.
+
+    By default those of the default registry, as soon as the application has imported prometheus_client and
+    registered a metric or collector. Then the registry is shown whole, also what prometheus_client itself puts
+    there (``process_*``, ``python_info``, ``python_gc_*``): whoever moves their scrape here misses nothing. A
+    registry that holds nothing else, because some library imported prometheus_client, is not shown. What
+    upstream's exporter (``opentelemetry-exporter-prometheus``) has registered never is, since it would show
+    metrics of OpenTelemetry a second time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Otlp:
@@ -189,6 +210,9 @@ class Otlp:
 
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Request headers, secret."""
+
+    headers_file: str | None = None
+    """File with further request headers for metrics, read before every request."""
 
     timeout: float = 10.0
     """Seconds one export may take."""
@@ -282,3 +306,9 @@ class Config:
 
     series_limit: int
     """Attribute sets that all streams of this process keep apart together."""
+
+    hide_secrets: bool = True
+    """Whether attribute values that look like credentials are shown as ``[hidden]``."""
+
+    prometheus_client: Literal["auto"] | bool | MetricsRegistry = "auto"
+    """The registry of prometheus_client that is shown; ``"auto"`` is the default one if anything was registered."""

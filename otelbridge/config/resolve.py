@@ -59,6 +59,8 @@ def resolve(
         run_directory=_first(sources, "run_directory", None),
         cardinality_limit=_first(sources, "cardinality_limit", 2000),
         series_limit=_first(sources, "series_limit", 50_000),
+        hide_secrets=_first(sources, "hide_secrets", True),
+        prometheus_client=_first(sources, "prometheus_client", "auto"),
         enabled=_first(sources, "enabled", True),
     )
 

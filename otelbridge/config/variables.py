@@ -128,6 +128,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(f"{_OTLP}HEADERS", "otlp.all_headers", pairs.headers, "Headers of OTLP requests, name=value,... Secret."),
     Variable(f"{_METRICS}HEADERS", "otlp.headers", pairs.headers, "The same, for metrics only. Secret."),
     Variable(f"{_OTLP}TRACES_HEADERS", "otlp.traces_headers", pairs.headers, "The same, for spans only. Secret."),
+    Variable(
+        "OTELBRIDGE_OTLP_HEADERS_FILE",
+        "otlp.headers_file",
+        checks.headers_file,
+        "File with further headers for metrics, in the same form or one a line, read anew for each request.",
+    ),
     *(Variable(f"{_OTLP}{name}", target, read, says) for name, target, read, says in _DESTINATION),
     *(
         Variable(f"{_METRICS}{name}", target, read, f"{says} Wins over {_OTLP}{name}.")
@@ -190,6 +196,18 @@ VARIABLES: tuple[Variable, ...] = (
         "series_limit",
         texts.limit,
         "Attribute sets that all streams of a process keep apart together.",
+    ),
+    Variable(
+        "OTELBRIDGE_HIDE_SECRETS",
+        "hide_secrets",
+        texts.flag,
+        "Whether attribute values that look like credentials are shown as [hidden]: true, the default, or false.",
+    ),
+    Variable(
+        "OTELBRIDGE_PROMETHEUS_CLIENT",
+        "prometheus_client",
+        texts.flag,
+        "Whether the metrics of prometheus_client's default registry are shown and pushed too: true or false.",
     ),
     Variable("OTEL_CONFIG_FILE", "", checks.text, "Path of the configuration file."),
     Variable("OTELBRIDGE_CONFIG_FILE", "", checks.text, "The same, ours. Wins."),

@@ -11,7 +11,7 @@ import inspect
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from otelbridge.diagnostics import warn_once
+from otelbridge.diagnostics import origin_of, warn_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -102,7 +102,9 @@ class Operation:
         try:
             record()
         except Exception as error:  # telemetry never raises into the application
-            warn_once((type(self).__name__, "raised"), "Recording a %s raised %r.", type(self).__name__, error)
+            warn_once(
+                (type(self).__name__, "raised"), "Recording a %s raised %s.", type(self).__name__, origin_of(error)
+            )
 
 
 def error_type(error: BaseException) -> str:

@@ -1,13 +1,13 @@
-"""Switches instrumentations on, by name, and off again all together."""
+"""Switches instrumentations on, by name, and off again all together.
+
+Each is imported when it is switched on: a process pays for those it uses.
+"""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from otelbridge.instrumentation.http import instrument_clients, instrument_http
-from otelbridge.instrumentation.sqlalchemy import instrument_engine, instrument_spans
-from otelbridge.instrumentation.system import instrument_process, instrument_runtime, instrument_system
 from otelbridge.metrics.switch import switch
 
 if TYPE_CHECKING:
@@ -45,19 +45,30 @@ class Attachments:
 
     def process(self) -> None:
         """Hook what belongs to the process as a whole: system, runtime, HTTP clients."""
-        if "system" in self._domains and "system" in self._names:
-            self._undo.callback(instrument_system().close)
-        if "system" in self._domains and "process" in self._names:
-            self._undo.callback(instrument_process().close)
-        if "system" in self._domains and "runtime" in self._names:
-            self._undo.callback(instrument_runtime().close)
+        self._system()
         clients = tuple(name for name in _CLIENTS if name in self._names)
         if "http" in self._domains and clients:
+            from otelbridge.instrumentation.http import instrument_clients
+
             self._undo.callback(instrument_clients(clients, switch, self._tracer_provider).close)
+
+    def _system(self) -> None:
+        if "system" not in self._domains or not self._names.intersection(("system", "process", "runtime")):
+            return
+        from otelbridge.instrumentation.system import instrument_process, instrument_runtime, instrument_system
+
+        if "system" in self._names:
+            self._undo.callback(instrument_system().close)
+        if "process" in self._names:
+            self._undo.callback(instrument_process().close)
+        if "runtime" in self._names:
+            self._undo.callback(instrument_runtime().close)
 
     def app(self, app: Any) -> None:
         """Hook an application; see `instrument_http`."""
         if "http" in self._domains and self._names.intersection(_SERVERS):
+            from otelbridge.instrumentation.http import instrument_http
+
             registration = instrument_http(
                 app,
                 meter_provider=switch,
@@ -70,6 +81,8 @@ class Attachments:
         """Hook a SQLAlchemy engine; see `instrument_engine`."""
         if "database" not in self._domains or "sqlalchemy" not in self._names:
             return
+        from otelbridge.instrumentation.sqlalchemy import instrument_engine, instrument_spans
+
         self._undo.callback(instrument_engine(engine).close)
         if self._tracer_provider is not None:
             self._undo.callback(instrument_spans(engine, self._tracer_provider).close)

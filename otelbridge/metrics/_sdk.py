@@ -34,9 +34,10 @@ from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.kinds import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Generator, Sequence
+    from collections.abc import Callable, Container, Generator, Iterable, Sequence
 
     from opentelemetry.metrics import (
+        CallbackOptions,
         CallbackT,
         Instrument,
         MeterProvider,
@@ -194,6 +195,7 @@ __all__ = [
     "advised_boundaries",
     "attribute_key",
     "attributes_of",
+    "callbacks_of",
     "clean_attributes",
     "create_aggregation",
     "create_instrument",
@@ -266,6 +268,10 @@ def advised_boundaries(instrument: object) -> Sequence[float] | None:
     return getattr(advisory, "explicit_bucket_boundaries", None)
 
 
+_WILD = frozenset("*?[")
+"""What makes a name a pattern (`fnmatch`)."""
+
+
 class YieldingView(View):
     """A view that steps aside for others.
 
@@ -303,16 +309,30 @@ class YieldingView(View):
             aggregation=aggregation,
         )
         self._before = tuple(before)
+        self._name_alone = _literal(instrument_name.lower() if instrument_name else None)
+        self._unit_alone = _literal(instrument_unit)
+        # What follows from the names alone spares patterns, which take long to make.
+        unit_settled = instrument_unit is None or self._unit_alone is not None
+        self._settled = self._name_alone is not None and unit_settled and instrument_type is not None
         self._unadvised_only = unadvised_only
         self.merge: MergeRule | None = merge
         """How several worker processes become one."""
 
     def _match(self, instrument: _Instrument) -> bool:
+        # There are as many views as metrics, and each is asked about each instrument: mostly this is all it takes.
+        if self._name_alone not in (None, instrument.name) or self._unit_alone not in (None, instrument.unit):
+            return False
+        type_: Any = self._instrument_type
         return (
-            super()._match(instrument)
+            (isinstance(instrument, type_) if self._settled else super()._match(instrument))
             and not (self._unadvised_only and advised_boundaries(instrument))
             and not any(view._match(instrument) for view in self._before)
         )
+
+
+def _literal(pattern: str | None) -> str | None:
+    """Give a pattern that stands for itself alone."""
+    return pattern if pattern is not None and not _WILD & set(pattern) else None
 
 
 def kind_of(match: ViewInstrumentMatch) -> Kind | None:
@@ -495,6 +515,11 @@ def view_name(view: View) -> str | None:
 def is_enabled(instrument: Any) -> bool:
     """Tell whether the meter of an instrument is switched on."""
     return instrument._is_enabled()
+
+
+def callbacks_of(instrument: Any) -> Sequence[Callable[[CallbackOptions], Iterable[Any]]]:
+    """Give the callbacks of an observable instrument."""
+    return instrument._callbacks
 
 
 def kind_name(instrument: object) -> str:

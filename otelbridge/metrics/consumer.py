@@ -9,11 +9,9 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.context import get_current
-from opentelemetry.metrics import CallbackOptions
-from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MetricsTimeoutError, TraceBasedExemplarFilter
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
-from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import (
     Measurement,
     SynchronousMeasurementConsumer,
@@ -22,6 +20,7 @@ from otelbridge.metrics._sdk import (
     tracing,
 )
 from otelbridge.metrics.bound import create_bound_writer
+from otelbridge.metrics.callbacks import Callbacks
 from otelbridge.metrics.guests import Guests
 from otelbridge.metrics.instruments import SYNCHRONOUS, bind_to_nothing
 from otelbridge.metrics.limits import Limits
@@ -29,21 +28,27 @@ from otelbridge.metrics.observed import ObservedMatch
 from otelbridge.metrics.quota import Quota
 from otelbridge.metrics.readers import SharedMatch, Storage
 from otelbridge.metrics.registry import StreamRegistry
+from otelbridge.metrics.secrets import as_they_are
 from otelbridge.metrics.writers import create_check, create_writer, join, nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.util.types import Attributes
 
+    from otelbridge.metrics.foreign import Source
     from otelbridge.metrics.processes import Processes
+    from otelbridge.metrics.secrets import Hide
     from otelbridge.metrics.series import Series
     from otelbridge.metrics.streams import Stream
     from otelbridge.metrics.writers import BoundWrite, Offer, Watch, Write
 
 _T = TypeVar("_T")
+
+_CALLBACK_MILLIS = 10_000.0
+"""How long callbacks may take where nobody says; the SDK's figure."""
 
 
 def _always() -> bool:
@@ -59,6 +64,7 @@ class Consumer(SynchronousMeasurementConsumer):
         series_limit: How many all streams keep apart together.
         instrument_limit: How many instruments there may be.
         processes: The group of processes this one belongs to; None keeps to itself.
+        hide: Hides what may not be shown of an attribute set.
     """
 
     def __init__(
@@ -69,10 +75,11 @@ class Consumer(SynchronousMeasurementConsumer):
         series_limit: int,
         instrument_limit: int,
         processes: Processes | None = None,
+        hide: Hide = as_they_are,
     ) -> None:
         super().__init__(configuration, ())
         self._processes = processes
-        self._streams = StreamRegistry(configuration.views, processes, series_limit)
+        self._streams = StreamRegistry(configuration.views, processes, series_limit, hide)
         self._limit = cardinality_limit
         self._count = Quota(
             instrument_limit,
@@ -81,12 +88,14 @@ class Consumer(SynchronousMeasurementConsumer):
         )
         self._instruments: list[Any] = []
         self._guests = Guests(self)
+        self._sources: tuple[Source, ...] = ()
         self._watch = self._create_watch()
         # Not the SDK's lock, which is held while callbacks run: a callback may create instruments.
         self._wiring = threading.RLock()
         self._observing = threading.RLock()
+        self._callbacks = Callbacks()
         if processes is not None:
-            processes.watch(self.observe, lambda: bool(self._async_instruments), self._streams.tidy)
+            processes.watch(self.observe, self._observes, self._streams.tidy)
 
     @property
     def held(self) -> int:
@@ -140,6 +149,30 @@ class Consumer(SynchronousMeasurementConsumer):
         for storage in self._reader_storages.values():
             storage.matches(instrument)
 
+    def add_source(self, source: Source) -> None:
+        """Let the readers also read what comes from elsewhere."""
+        source.join(self._streams, self._processes, self._limit)
+        with self._lock:
+            self._sources = (*self._sources, source)
+        if self._processes is not None and source.present:
+            self._processes.attend()
+
+    def before_fork(self) -> None:
+        """Prepare for a fork, which `after_fork_in_parent` and `after_fork` end."""
+        for source in self._sources:
+            source.before_fork()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on after a fork."""
+        for source in self._sources:
+            source.after_fork_in_parent()
+
+    def publish(self) -> None:
+        """Leave to the other processes what is not recorded here, but read now and then, as it is at the end."""
+        if self._processes is not None and self._processes.accompanied:
+            for source in self._sources:
+                source.refresh()
+
     def add_metric_reader(self, metric_reader: MetricReader) -> None:
         """Let one more reader read; streams that others read already it shares."""
         temporality, aggregations = map(_with_our_classes, preferences(metric_reader))
@@ -157,23 +190,31 @@ class Consumer(SynchronousMeasurementConsumer):
             storages = dict(self._reader_storages)
             storage: Any = storages.pop(metric_reader)
             self._reader_storages = storages
+            storage.adopt({})
             for instrument in self._instruments:
                 for match in storage.matches(instrument):
                     if isinstance(match, SharedMatch):
                         match.stream.matches.remove(match)
             self._rewire()
 
+    def close(self) -> None:
+        """Let go of what works beside, once all readers have ended."""
+        self._callbacks.close()
+
     def after_fork(self) -> None:
         """Begin anew in a forked child: its locks are free, its values zero."""
         self._lock = threading.Lock()
         self._wiring = threading.RLock()
         self._observing = threading.RLock()
+        self._callbacks.after_fork()
         if self._processes is not None:
             self._processes.after_fork()
         self._count.after_fork()
         self._streams.after_fork()
         for storage in self._reader_storages.values():
             storage.after_fork()
+        for source in self._sources:
+            source.after_fork()
 
     def collect(self, metric_reader: Any, timeout_millis: float = 10_000) -> Any:
         """Give a reader its data.
@@ -199,13 +240,19 @@ class Consumer(SynchronousMeasurementConsumer):
             What `read` gave.
         """
         storage: Storage = self._reader_storages[metric_reader]
+        for source in self._sources:
+            source.refresh()
         if self._processes is not None and storage.merged:
             # Before the lock, since other processes may be waiting for this one's observations meanwhile.
             self._processes.refresh()
             self._guests.receive(self._processes.totals)
+            for source in self._sources:
+                source.receive(self._processes.totals)
         self._streams.tidy()
         with self._lock:
             storage.tidy()
+            for source in self._sources:
+                source.wire(storage)
             self._call_back(storage, timeout_millis)
             with self._streams.calm.reading():
                 return read(storage)
@@ -213,34 +260,36 @@ class Consumer(SynchronousMeasurementConsumer):
     def observe(self) -> None:
         """Run all callbacks, so that the other processes see what they observe now."""
         storages = [storage for storage in self._reader_storages.values() if storage.merged]
-        for instrument in tuple(self._async_instruments):
+        instruments = tuple(self._async_instruments)
+        found = self._callbacks.observe(instruments, _CALLBACK_MILLIS)
+        for instrument in instruments:
             matches = [match for storage in storages for match in storage.matches(instrument)]
-            self._feed(instrument, matches, None, CallbackOptions())
+            self._feed(matches, None, found.get(id(instrument), ()))
+        for source in self._sources:
+            source.refresh()
+
+    def _observes(self) -> bool:
+        return bool(self._async_instruments) or any(source.present for source in self._sources)
 
     def _call_back(self, storage: Storage, timeout_millis: float) -> None:
-        deadline = time_ns() + int(timeout_millis * 1e6)
-        for instrument in tuple(self._async_instruments):
-            left = (deadline - time_ns()) / 1e6
-            self._feed(instrument, storage.matches(instrument), storage, CallbackOptions(min(left, 10_000)))
-            if time_ns() >= deadline:
-                raise MetricsTimeoutError("Timed out while executing callback")
+        instruments = tuple(self._async_instruments)
+        found = self._callbacks.observe(instruments, timeout_millis)
+        for instrument in instruments:
+            self._feed(storage.matches(instrument), storage, found.get(id(instrument), ()))
 
-    def _feed(self, instrument: Any, matches: list[Any], storage: Storage | None, options: CallbackOptions) -> None:
+    def _feed(self, matches: list[Any], storage: Storage | None, measurements: Sequence[Measurement]) -> None:
         observed = {id(match.stream): match.stream for match in matches if isinstance(match, ObservedMatch)}
         others = storage is not None and len(matches) > len(observed)
         exemplars = self._sdk_config.exemplar_filter
         with self._observing:
             for stream in observed.values():
                 stream.begin()
-            try:
-                for one in instrument.callback(options):
-                    for stream in observed.values():
-                        stream.take(one)
-                    if storage is not None and others:
-                        sample = exemplars.should_sample(one.value, one.time_unix_nano, one.attributes, one.context)
-                        storage.consume_measurement(one, sample)
-            except SystemExit as error:  # the SDK stops at nothing less, but it is the callback's, not the thread's
-                warn_once((instrument.name, "exit"), "A callback of %s raised %r.", instrument.name, error)
+            for one in measurements:
+                for stream in observed.values():
+                    stream.take(one)
+                if storage is not None and others:
+                    sample = exemplars.should_sample(one.value, one.time_unix_nano, one.attributes, one.context)
+                    storage.consume_measurement(one, sample)
             for stream in observed.values():
                 stream.end()
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+    from otelbridge.metrics.foreign import Foreign
     from otelbridge.metrics.readers import Storage
+    from otelbridge.metrics.streams import Sharing
 
 
 class Reading:
@@ -71,21 +73,64 @@ class HistogramReading:
         return sum(self.bucket_counts)
 
 
+class SummaryReading:
+    """A summary now, with the names OTLP has."""
+
+    __slots__ = ("attributes", "count", "exemplars", "quantiles", "start_time_unix_nano", "sum", "time_unix_nano")
+
+    def __init__(self, attributes: Any, start: int | None) -> None:
+        self.attributes = attributes
+        self.start_time_unix_nano = start
+        self.time_unix_nano = 0
+        self.count = 0
+        self.sum: int | float = 0
+        self.quantiles: Sequence[tuple[float, float]] = ()
+        """Quantiles with their values."""
+        self.exemplars: Sequence[Any] = ()
+
+
 class CurrentStream:
     """One stream now."""
 
-    __slots__ = ("description", "kind", "monotonic", "name", "points", "scope", "unit")
+    __slots__ = (
+        "created",
+        "description",
+        "foreign",
+        "identity",
+        "instrument",
+        "kind",
+        "lasting",
+        "monotonic",
+        "name",
+        "points",
+        "scope",
+        "temporality",
+        "unit",
+    )
 
     def __init__(self, instrument: Any, match: Any, kind: str) -> None:
+        self.instrument = instrument
+        """Whose stream it is."""
+        sharing: Sharing | None = getattr(getattr(match, "stream", None), "sharing", None)
+        self.identity = b"" if sharing is None else sharing.identity
+        """The stream as all processes of the group know it; empty where it is this one's alone."""
+        self.temporality = AggregationTemporality.CUMULATIVE
+        """What the values of the points are: totals, unless somebody made deltas of them."""
         self.scope: InstrumentationScope = instrument.instrumentation_scope
         self.name: str = match._name  # the SDK's match has no public name for it
         self.description: str = match._description or ""
         self.unit: str = instrument.unit or ""
-        self.kind = kind
-        """``sum``, ``last``, ``histogram`` or ``exponential``."""
+        self.foreign: Foreign | None = getattr(match, "foreign", None)
+        """What another client calls it, where it comes from one."""
+        self.kind = kind if self.foreign is None or self.foreign.type != "summary" else "summary"
+        """``sum``, ``last``, ``histogram``, ``exponential`` or ``summary``."""
         self.monotonic = kind == "sum" and isinstance(instrument, (Counter, ObservableCounter))
+        self.created = False
+        """Whether the other client itself says since when its series count."""
         self.points: Sequence[Any] = ()
         """Readings, or data points of the SDK."""
+        self.lasting = False
+        """Whether ``points`` is the same list as before as long as it is of the same series."""
 
 
 class Current:
@@ -93,7 +138,7 @@ class Current:
 
     def __init__(self) -> None:
         self._streams: dict[int, tuple[Any, CurrentStream]] = {}
-        self._readings: dict[int, dict[int, tuple[Any, Any]]] = {}
+        self._readings: dict[int, _Kept] = {}
 
     def read(self, storage: Storage) -> tuple[Resource, list[CurrentStream]]:
         """Read everything.
@@ -106,28 +151,64 @@ class Current:
         """
         now = time_ns()
         found: list[CurrentStream] = []
+        alive: set[int] = set()
         for instrument, matches in storage.all_matches():
             for match in matches:
+                alive.add(id(match))
                 _, stream = self._streams.get(id(match), (None, None))
                 if stream is None:
                     stream = CurrentStream(instrument, match, _kind_of(match))
                     self._streams[id(match)] = (match, stream)
-                stream.points = self._points(match, now)
+                stream.points, stream.lasting = self._points(match, now)
+                stream.created = getattr(match, "created", False)
                 if stream.points:
                     found.append(stream)
+        if len(self._streams) > len(alive):  # instruments may be removed
+            self._streams = {key: known for key, known in self._streams.items() if key in alive}
+            self._readings = {key: kept for key, kept in self._readings.items() if key in alive}
         return storage.resource, found
 
-    def _points(self, match: Any, now: int) -> Sequence[Any]:
+    def _points(self, match: Any, now: int) -> tuple[Sequence[Any], bool]:
         # By how series are kept: what a callback observes may be kept as a sum for a gauge, and the other way round.
-        read = _READERS.get(match.stream.kind.name) if isinstance(match, (SharedMatch, ObservedMatch)) else None
+        read = _READERS.get(_form_of(match)) if isinstance(match, (SharedMatch, ObservedMatch)) else None
         if read is None:
-            return match.collect(AggregationTemporality.CUMULATIVE, now) or ()
-        known = self._readings.setdefault(id(match), {})
-        found = read(match, known, now)
-        if len(known) > len(found):
-            alive = {id(reading) for reading in found}
-            self._readings[id(match)] = {key: entry for key, entry in known.items() if id(entry[1]) in alive}
-        return found
+            return match.collect(AggregationTemporality.CUMULATIVE, now) or (), False
+        kept = self._readings.get(id(match))
+        if kept is None:
+            kept = self._readings[id(match)] = _Kept()
+        return read(match, kept, max(now, match.latest_start)), True
+
+
+class _Kept:
+    """The readings of a stream, series by series, from one time to the next."""
+
+    __slots__ = ("readings", "series", "start")
+
+    def __init__(self) -> None:
+        self.series: list[Any] = []
+        self.readings: list[Any] = []
+        self.start: int | None = None
+
+    def align(self, series: list[Any], new: Callable[[Any], Any]) -> list[Any]:
+        """Give the reading of each series.
+
+        Args:
+            series: All series there are now, compared by what they are.
+            new: Makes the reading of a series that was not there before.
+
+        Returns:
+            The readings in the same order: the same list as before while it is the same series.
+        """
+        if series != self.series:
+            known = dict(zip(map(id, self.series), self.readings, strict=True))
+            self.readings = [known.get(id(each)) or new(each) for each in series]
+            self.series = series
+        return self.readings
+
+
+def _form_of(match: Any) -> str:
+    foreign: Foreign | None = getattr(match, "foreign", None)
+    return "summary" if foreign is not None and foreign.type == "summary" else match.stream.kind.name
 
 
 def _kind_of(match: Any) -> str:
@@ -136,47 +217,37 @@ def _kind_of(match: Any) -> str:
     return names.get(aggregation, "exponential" if aggregation == "ExponentialBucketHistogram" else "")
 
 
-def _numbers(match: Any, known: dict[int, tuple[Any, Any]], now: int) -> list[Any]:
+def _numbers(match: Any, kept: _Kept, now: int) -> list[Any]:
     start = match.start
-    found: list[Any] = []
-    for series in match.series():
-        entry = known.get(id(series))
-        reading = _meet(known, series, Reading(series.attributes, start)) if entry is None else entry[1]
-        # A forgotten series that comes back begins anew.
-        reading.start_time_unix_nano = series.start if start is None else start
-        reading.value = series.value
-        reading.time_unix_nano = now
-        found.append(reading)
-    return _with_exemplars(match, known, found)
+    found = kept.align(match.series(), lambda each: Reading(each.attributes, start))
+    try:
+        # This loop is most of what reading costs, so it does what `SumSeries.value` does without the call.
+        for series, reading in zip(kept.series, found, strict=True):
+            reading.value = series.whole + series.part
+            reading.time_unix_nano = now
+    except OverflowError:
+        for series, reading in zip(kept.series, found, strict=True):
+            reading.value = series.value
+            reading.time_unix_nano = now
+    return _finished(match, kept, start)
 
 
-def _lasts(match: Any, known: dict[int, tuple[Any, Any]], now: int) -> list[Any]:
+def _lasts(match: Any, kept: _Kept, now: int) -> list[Any]:
     start = match.start
-    found: list[Any] = []
-    for series in match.series():
-        last = series.last
-        if last is None:  # it was bound, and nothing was recorded to it yet
-            continue
-        entry = known.get(id(series))
-        reading = _meet(known, series, Reading(series.attributes, start)) if entry is None else entry[1]
-        reading.start_time_unix_nano = series.start if start is None else start
+    # What was bound, and nothing was recorded to it yet, has no last value.
+    lasts = [(series, last) for series in match.series() if (last := series.last) is not None]
+    found = kept.align([series for series, _ in lasts], lambda each: Reading(each.attributes, start))
+    for (_, last), reading in zip(lasts, found, strict=True):
         reading.value = last[0]
         reading.time_unix_nano = now
-        found.append(reading)
-    return _with_exemplars(match, known, found)
+    return _finished(match, kept, start)
 
 
-def _histograms(match: Any, known: dict[int, tuple[Any, Any]], now: int) -> list[Any]:
+def _histograms(match: Any, kept: _Kept, now: int) -> list[Any]:
     start = match.start
     extremes = match.stream.kind.extremes
-    found: list[Any] = []
-    for series in match.series():
-        entry = known.get(id(series))
-        if entry is None:
-            reading = _meet(known, series, HistogramReading(series.attributes, start, series.bounds))
-        else:
-            reading = entry[1]
-        reading.start_time_unix_nano = series.start if start is None else start
+    found = kept.align(match.series(), lambda each: HistogramReading(each.attributes, start, each.bounds))
+    for series, reading in zip(kept.series, found, strict=True):
         # In this order: what a reader of deltas takes is among the extremes of all time before it leaves the others.
         row = [*series.counts, series.sum, series.min, series.max, series.low, series.high]
         high, low, recent_high, recent_low = row.pop(), row.pop(), row.pop(), row.pop()
@@ -188,24 +259,37 @@ def _histograms(match: Any, known: dict[int, tuple[Any, Any]], now: int) -> list
         reading.sum = row.pop()
         reading.bucket_counts = row
         reading.time_unix_nano = now
-        found.append(reading)
-    return _with_exemplars(match, known, found)
+    return _finished(match, kept, start)
 
 
-def _meet(known: dict[int, tuple[Any, Any]], series: Any, reading: Any) -> Any:
-    known[id(series)] = (series, reading)
-    return reading
+def _summaries(match: Any, kept: _Kept, now: int) -> list[Any]:
+    found = kept.align(match.series(), lambda each: SummaryReading(each.attributes, 0))
+    for series, reading in zip(kept.series, found, strict=True):
+        reading.start_time_unix_nano = series.start
+        (reading.count,), reading.sum = series.counts, series.sum
+        reading.quantiles = match.quantiles(series)
+        reading.time_unix_nano = now
+    return found
 
 
-def _with_exemplars(match: Any, known: dict[int, tuple[Any, Any]], found: list[Any]) -> list[Any]:
+def _finished(match: Any, kept: _Kept, start: int | None) -> list[Any]:
+    found = kept.readings
+    if start is None:  # a forgotten series that comes back begins anew
+        for series, reading in zip(kept.series, found, strict=True):
+            reading.start_time_unix_nano = series.start
+    elif start != kept.start:
+        for reading in found:
+            reading.start_time_unix_nano = start
+    kept.start = start
     if match.sampled:
-        for series, reading in known.values():
+        for series, reading in zip(kept.series, found, strict=True):
             reading.exemplars = match.exemplars(series)
     return found
 
 
-_READERS: dict[str, Callable[[Any, dict[int, tuple[Any, Any]], int], list[Any]]] = {
+_READERS: dict[str, Callable[[Any, _Kept, int], list[Any]]] = {
     "sum": _numbers,
     "last": _lasts,
     "histogram": _histograms,
+    "summary": _summaries,
 }

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import InstrumentationScope, create_instrument, kind_name
+from otelbridge.metrics.foreign import is_foreign
 from otelbridge.metrics.identity import StreamIdentity, decode_attributes
 from otelbridge.metrics.instruments import SYNCHRONOUS
 
@@ -58,6 +59,8 @@ class Guests:
         """
         for identity in () if totals is None else totals.places.keys() - self._met:
             self._met.add(identity)
+            if is_foreign(identity):  # no instrument of ours
+                continue
             try:
                 self._make(StreamIdentity.decode(identity))
             except Exception as error:  # another version of this package may have written it

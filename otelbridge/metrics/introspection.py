@@ -40,6 +40,23 @@ def observe_itself(provider: MeterProvider, processes: Processes | None) -> None
         observe(meter, catalogue.FOLDED, lambda: [Observation(processes.folded)])
 
 
+def watch_collections(meter: Meter, component: str, name: str) -> Callable[[float], None]:
+    """Record how long a reader takes.
+
+    Args:
+        meter: The meter.
+        component: The kind of the reader.
+        name: The reader.
+
+    Returns:
+        What records the seconds of one collection.
+    """
+    metric = catalogue.COLLECTION_DURATION
+    histogram = meter.create_histogram(metric.name, metric.unit, metric.brief)
+    attributes = {"otel.component.name": name, "otel.component.type": component}
+    return lambda seconds: histogram.record(seconds, attributes)
+
+
 def observe(meter: Meter, metric: Metric, read: Read) -> None:
     """Record an observable metric of the catalogue.
 

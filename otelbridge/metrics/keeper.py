@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from otelbridge.cells.nudge import Bell
-from otelbridge.diagnostics import warn_once
+from otelbridge.diagnostics import origin_of, warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,9 @@ class Keeper:
             warn_once(("keeper", "start"), "What callbacks observe is not seen by other workers: %s", error)
 
     def stop(self) -> None:
-        """Stop and wait for it, unless it is the one who asks."""
+        """Stop and wait for it, unless it is the one who asks. Twice is once."""
+        if self._stopped.is_set():
+            return
         self._stopped.set()
         if self._bell is not None:
             self._bell.close()
@@ -105,7 +107,9 @@ class Keeper:
                     tidied = monotonic()
                 self._wait()
             except Exception as error:  # a full disk today may have room tomorrow
-                warn_once(("keeper", type(error).__name__), "Keeping the metrics of this process failed: %r", error)
+                warn_once(
+                    ("keeper", type(error).__name__), "Keeping the metrics of this process failed: %s", origin_of(error)
+                )
                 self._stopped.wait(_INTERVAL)
 
     def _publish(self) -> None:

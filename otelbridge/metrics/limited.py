@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ from otelbridge.metrics._sdk import (
     ViewInstrumentMatch,
     attribute_key,
     attributes_of,
+    clean_attributes,
     create_aggregation,
     view_keys,
 )
 from otelbridge.metrics.limits import report_overflow
+from otelbridge.metrics.secrets import as_they_are
 from otelbridge.metrics.streams import OVERFLOW
 
 if TYPE_CHECKING:
@@ -26,8 +29,16 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.view import View
 
     from otelbridge.metrics.quota import Quota
+    from otelbridge.metrics.secrets import Hide
 
 _OVERFLOW_KEY = attribute_key(OVERFLOW)
+
+
+def _in_order(point: Any) -> Any:
+    """Give a point that does not end before it begins, as one of the SDK's does after the clock was set back."""
+    if (point.start_time_unix_nano or 0) <= point.time_unix_nano:
+        return point
+    return replace(point, time_unix_nano=point.start_time_unix_nano)
 
 
 class LimitedMatch(ViewInstrumentMatch):
@@ -39,11 +50,15 @@ class LimitedMatch(ViewInstrumentMatch):
         aggregations: The reader's preferred aggregations.
         limit: How many attribute sets are kept apart.
         held: How many all streams may keep apart together.
+        hide: Hides what may not be shown of an attribute set.
     """
 
-    def __init__(self, view: View, instrument: Any, aggregations: Any, limit: int, held: Quota) -> None:
+    def __init__(
+        self, view: View, instrument: Any, aggregations: Any, limit: int, held: Quota, hide: Hide = as_they_are
+    ) -> None:
         super().__init__(view, instrument, aggregations)
         self._limit = limit
+        self._hide = hide
         self._held = held
         self._counted = 0
         self._counting = threading.RLock()
@@ -64,6 +79,7 @@ class LimitedMatch(ViewInstrumentMatch):
 
     def consume_measurement(self, measurement: Any, should_sample_exemplar: bool = True) -> None:
         """Aggregate a measurement; over the limit under the attributes of the overflow."""
+        measurement = self._without_secrets(measurement)
         if self._forget_after is not None:
             self._observed[self._key(measurement)] = monotonic()
         if self._has_room() or self._key(measurement) in self._attributes_aggregation:
@@ -83,10 +99,11 @@ class LimitedMatch(ViewInstrumentMatch):
     ) -> Sequence[Any] | None:
         """Give the reader's points; what the SDK's aggregation cannot merge costs this stream alone."""
         try:
-            return super().collect(collection_aggregation_temporality, collection_start_nanos)
+            points = super().collect(collection_aggregation_temporality, collection_start_nanos)
         except Exception as error:  # the SDK's exponential histogram fails on some scales
             warn_once((self._name, "collect"), "Collecting %s raised %r; it is left out this time.", self._name, error)
             return None
+        return points and [_in_order(point) for point in points]
 
     def forget(self) -> None:
         """Drop what was not observed for long. Nothing may be observed meanwhile."""
@@ -105,6 +122,14 @@ class LimitedMatch(ViewInstrumentMatch):
         self._attributes_aggregation.clear()
         self._observed.clear()
         self._count()
+
+    def _without_secrets(self, measurement: Any) -> Any:
+        given = measurement.attributes
+        if not given or self._hide is as_they_are:
+            return measurement
+        cleaned = clean_attributes(given)
+        shown = self._hide(cleaned)
+        return measurement if shown is cleaned else replace(measurement, attributes=shown)
 
     def _has_room(self) -> bool:
         return self._sets() < self._limit and not self._held.full

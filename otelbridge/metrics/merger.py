@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ class Merger:
         self._observed = observed and kind.name == "sum"
         # A gauge ends with its process, and what is observed may stay as it is.
         forgets = kind.name != "last" and not observed
+        self._forgets = forgets and terms.forget_after is not None
         self._idle = Idle(terms.forget_after if forgets else None)
         self._asleep: dict[bytes, Any] = {}
         self._new = kind.new_series()
@@ -72,18 +74,24 @@ class Merger:
             the next time, with newer values, as long as some process shows them.
         """
         known = totals.places.get(identity, {})
-        places = {code: place for code, place in known.items() if self._shows(place, totals)}
+        places = self._shown(known, totals)
+        mine: Callable[[bytes], Series | None] = partial(self._mine, own, retired) if retired else own.get
+        theirs = known.get  # hidden or not, all that was ever counted stays in the total
 
         def parts(code: bytes) -> Parts:
-            # Hidden elsewhere or not, all that was ever counted stays in the total.
-            return [(self._mine(code, own, retired), known.get(code))]
+            return [(mine(code), theirs(code))]
 
-        self._leave_asleep(own, places, parts, totals)
+        if self._asleep:
+            self._leave_asleep(own, places, parts, totals)
         self._drop(own, places)
         self._admit(own, start)
         self._admit(places, start)
-        found = {code: series for code, series in self._series.items() if self._merge(series, parts(code), totals)}
-        shown = self._let_sleep(found, own)
+        # This loop is what merging costs, so it does what `parts` does without the call.
+        merge = self._merge
+        found = {
+            code: series for code, series in self._series.items() if merge(series, [(mine(code), theirs(code))], totals)
+        }
+        shown = self._let_sleep(found, own) if self._forgets else list(found.values())
         rest = (own.keys() | places.keys()) - self._series.keys() - self._asleep.keys()
         self.overflowing = bool(rest)
         if rest:
@@ -116,7 +124,7 @@ class Merger:
                 del found[code]
         return list(found.values())
 
-    def _mine(self, code: bytes, own: Mapping[bytes, Series], retired: Mapping[bytes, Cell]) -> Series | None:
+    def _mine(self, own: Mapping[bytes, Series], retired: Mapping[bytes, Cell], code: bytes) -> Series | None:
         mine, cell = own.get(code), retired.get(code)
         if mine is None and cell is not None:
             mine = self._new({}, 0)
@@ -134,10 +142,12 @@ class Merger:
         if self._terms.shown is not None:
             self._terms.shown.add(-1)
 
-    def _shows(self, place: Place, totals: Totals) -> bool:
-        if not totals.contributors[place.number]:
-            return False
-        return not self._observed or totals.counts[place.counts + 1] > 0
+    def _shown(self, known: Mapping[bytes, Place], totals: Totals) -> dict[bytes, Place]:
+        showing = totals.contributors
+        found = {code: place for code, place in known.items() if showing[place.number]}
+        if not self._observed:
+            return found
+        return {code: place for code, place in found.items() if totals.counts[place.counts + 1] > 0}
 
     def _admit(self, codes: Any, start: int) -> None:
         for code in codes:

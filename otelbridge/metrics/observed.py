@@ -14,6 +14,7 @@ from otelbridge.cells.shape import Rule
 from otelbridge.metrics._sdk import ViewInstrumentMatch
 from otelbridge.metrics.amounts import exact, reject
 from otelbridge.metrics.points import transportable
+from otelbridge.metrics.secrets import as_they_are
 from otelbridge.metrics.streams import Stream
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from otelbridge.metrics.calm import Calm
     from otelbridge.metrics.kinds import Kind
     from otelbridge.metrics.limits import Terms
+    from otelbridge.metrics.secrets import Hide
     from otelbridge.metrics.series import Series
     from otelbridge.metrics.streams import Sharing
 
@@ -39,6 +41,7 @@ class ObservedStream(Stream):
         sharing: See `Stream`.
         adding: Whether observations that fall into one series are added, as sums are, or replace one another.
         calm: See `Stream`.
+        hide: See `Stream`.
     """
 
     def __init__(
@@ -51,8 +54,9 @@ class ObservedStream(Stream):
         *,
         adding: bool,
         calm: Calm | None = None,
+        hide: Hide = as_they_are,
     ) -> None:
-        super().__init__(name, kind, keep, terms, sharing, observed=True, calm=calm)
+        super().__init__(name, kind, keep, terms, sharing, observed=True, calm=calm, hide=hide)
         self._adding = adding
         self._lasting = sharing.shape.rule is Rule.SUM
         self._seen: dict[int, tuple[Series, Any]] = {}
@@ -126,6 +130,11 @@ class ObservedMatch(ViewInstrumentMatch):
         """When the series of all processes began."""
         return None if self._gauge or self.stream.sharing is None else self.stream.sharing.processes.started
 
+    @property
+    def latest_start(self) -> int:
+        """When the series of all processes began; 0 where they have no beginning."""
+        return self.start or 0
+
     def consume_measurement(self, measurement: Any, should_sample_exemplar: bool = True) -> None:
         """Do nothing: the stream is fed once for all readers."""
 
@@ -135,11 +144,12 @@ class ObservedMatch(ViewInstrumentMatch):
         """Give this reader's points, those of all processes together. See `SharedMatch.collect`."""
         del collection_aggregation_temporality  # cumulative: readers of deltas are served by the SDK's aggregations
         start: Any = self.start
+        now = max(collection_start_nanos, self.latest_start)
         return [
             NumberDataPoint(
                 attributes=series.attributes,
                 start_time_unix_nano=start,
-                time_unix_nano=collection_start_nanos,
+                time_unix_nano=now,
                 value=transportable(series.value),
             )
             for series in self.series()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, AlwaysOnExemplarFilter, TraceBasedExemplarFilter
 
-from otelbridge.diagnostics import logger
+from otelbridge.diagnostics import logger, origin_of
 from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT
 from otelbridge.metrics.provider import MeterProvider
 
@@ -58,6 +58,7 @@ class Pipeline:
         cardinality_limit: How many attribute sets a stream keeps apart.
         series_limit: How many all streams keep apart together.
         processes: The group of processes that are seen as one; None keeps to this one.
+        hide_secrets: Whether attribute values that look like credentials are hidden.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Pipeline:
         cardinality_limit: int = DEFAULT_LIMIT,
         series_limit: int = DEFAULT_SERIES_LIMIT,
         processes: Processes | None = None,
+        hide_secrets: bool = True,
     ) -> None:
         self._push = tuple(push)
         self._ended: bool | None = None
@@ -83,6 +85,7 @@ class Pipeline:
             cardinality_limit=cardinality_limit,
             series_limit=series_limit,
             processes=processes,
+            hide_secrets=hide_secrets,
         )
 
     def force_flush(self, timeout: float) -> bool:
@@ -94,8 +97,9 @@ class Pipeline:
         Returns:
             Whether every destination acknowledged it.
         """
-        # All begin before the first is waited for.
-        pushes = [_begin_flush(reader, timeout * 1000) for reader in self._push]
+        # All begin before the first is waited for; others' know no beginning, so theirs has a thread.
+        deadline = monotonic() + timeout
+        pushes = [_begin_flush(reader, deadline) for reader in self._push]
         arrived = [wait() for wait in pushes]
         return all(arrived)
 
@@ -125,5 +129,22 @@ class Pipeline:
         return all(arrived)
 
 
-def _begin_flush(reader: MetricReader, millis: float) -> Callable[[], bool]:
-    return reader.begin_flush(millis) if isinstance(reader, Pusher) else partial(reader.force_flush, millis)
+def _begin_flush(reader: MetricReader, deadline: float) -> Callable[[], bool]:
+    millis = (deadline - monotonic()) * 1000
+    if isinstance(reader, Pusher):
+        return reader.begin_flush(millis)
+    done, well = threading.Event(), [False]
+
+    def flush() -> None:
+        try:
+            well[0] = reader.force_flush(millis)
+        except Exception as error:  # somebody else's reader must not break the application
+            logger.warning("Flushing a %s raised %s.", type(reader).__name__, origin_of(error))
+        finally:
+            done.set()
+
+    try:
+        threading.Thread(target=flush, name="otelbridge-flush", daemon=True).start()
+    except RuntimeError:  # no thread can be had: at the end of a process (Python 3.12), or at the limit of the system
+        flush()
+    return lambda: done.wait(max(deadline - monotonic(), 0)) and well[0]

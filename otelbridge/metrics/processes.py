@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _PATIENCE = 0.1
 """Seconds a reader waits for what other processes observe."""
 
-_POLL = 0.0005
+_POLL, _LONGEST_POLL = 0.0005, 0.004
 
 _MANY_DEAD = 8
 """Ended processes from which on a reader folds them at once, as each costs it a little every time."""
@@ -94,6 +94,7 @@ class Processes:
         self._cells = 0
         self._tidy_up: Callable[[], None] = _nothing
         self._closed = False
+        self._kept = False
         self._swept = -_SWEEP
         self._join(service, directory)
 
@@ -108,9 +109,19 @@ class Processes:
         return self._cells >= _MAX_CELLS
 
     @property
+    def accompanied(self) -> bool:
+        """Whether the group has, or had, other processes."""
+        return not self._alone()
+
+    @property
     def group(self) -> str:
         """Name of the group; empty where this process has none."""
         return "" if self.membership is None else self.membership.name
+
+    @property
+    def path(self) -> Path | None:
+        """The group's directory, as long as this process is in it; None where it has none."""
+        return None if self._directory is None else self._directory.path
 
     @property
     def identity(self) -> str:
@@ -184,7 +195,7 @@ class Processes:
         """Read what the other processes have now."""
         if self._shelf is None or self._directory is None:
             return
-        book = self._book
+        book = self._show_itself()
         if book is not None and not self._closed and not book.linked:
             # Whoever removes directories for other programs' sake may do so at any time.
             self._degrade(FileNotFoundError(f"the files in {self._directory.path} were removed"))
@@ -229,8 +240,12 @@ class Processes:
             if self._keeper.observing:
                 self._keeper.start()
 
+    def keep(self) -> None:
+        """Leave the directory to the next start, since not all that was counted has arrived where it is pushed to."""
+        self._kept = True
+
     def close(self) -> None:
-        """Leave the group. What this process has counted stays with the others."""
+        """Leave the group. What this process has counted stays with the others, or for the next start; see `keep`."""
         self._closed = True
         if self._keeper is not None:
             self._keeper.stop()
@@ -240,11 +255,13 @@ class Processes:
         if book is not None:
             book.close()
         directory, self._directory = self._directory, None
-        if directory is None or self.membership is None:
-            return
-        if self.membership.why != GROUP_VARIABLE:
+        if directory is not None and self.membership is not None:
+            self._leave(directory, self.membership)
+
+    def _leave(self, directory: GroupDirectory, membership: Membership) -> None:
+        if membership.why != GROUP_VARIABLE:
             os.environ.pop(GROUP_VARIABLE, None)
-        if self.membership.why == "alone":
+        if membership.why == "alone" and not self._kept:
             remove_group(directory)
         else:
             directory.leave()
@@ -253,14 +270,17 @@ class Processes:
         try:
             base, remark = user_directory(directory)
             self.membership = group_of(service, base)
-            self._directory = group_directory(base, self.membership.name)
-            self._shelf = Shelf(self._directory.path)
-            self._keeper = Keeper(self._directory.path, self._open, self._tidy, self._alone)
-            self.started = self._directory.started_ns
+            self._enter(group_directory(base, self.membership.name))
             if remark:
                 warn_once(("processes", "directory"), "%s", remark)
         except (OSError, ValueError) as error:
             self._degrade(error)
+
+    def _enter(self, directory: GroupDirectory) -> None:
+        self._directory = directory
+        self._shelf = Shelf(directory.path)
+        self._keeper = Keeper(directory.path, self._open, self._tidy, self._alone)
+        self.started = directory.started_ns
 
     def _open(self) -> Book | None:
         book = self._book
@@ -271,6 +291,16 @@ class Processes:
                 self._book = Book.open(self._directory.path)
                 self.attend()
             return self._book
+
+    def _show_itself(self) -> Book | None:
+        """Give this process' book: the others publish what they observe only while they are not alone."""
+        if self.degraded:
+            return self._book
+        try:
+            return self._open()
+        except (OSError, ValueError) as error:
+            self._degrade(error)
+            return None
 
     def _alone(self) -> bool:
         return self._shelf is None or self._shelf.empty(self._book)
@@ -286,16 +316,14 @@ class Processes:
         )
 
     def _nudge(self, shelf: Shelf, path: Path) -> None:
-        before = shelf.observing()
-        if not before:
+        waiting = shelf.observing()
+        if not waiting:
             return
-        ring(path, list(before))
-        deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
-            now = shelf.observing()
-            if all(now.get(uid, generation + 1) > generation for uid, generation in before.items()):
-                return
-            time.sleep(_POLL)
+        ring(path, list(waiting))
+        deadline, pause = time.monotonic() + _PATIENCE, _POLL
+        while (waiting := shelf.waiting(waiting)) and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_POLL)
 
     def _tidy(self) -> None:
         directory = self._directory

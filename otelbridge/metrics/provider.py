@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakMethod
 
@@ -10,6 +11,7 @@ from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 
 from otelbridge.cells.evidence import on_uwsgi_fork
 from otelbridge.diagnostics import warn_once
+from otelbridge.metrics import secrets
 from otelbridge.metrics._sdk import InstrumentationScope, register_reader, registered_readers
 from otelbridge.metrics.consumer import Consumer
 from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT, positive
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.util.types import Attributes
 
+    from otelbridge.metrics.foreign import Source
     from otelbridge.metrics.processes import Processes
     from otelbridge.metrics.readers import Storage
 
@@ -62,6 +65,7 @@ class MeterProvider(SdkMeterProvider):
         series_limit: How many attribute sets all streams keep apart together.
         instrument_limit: How many instruments there may be, and how many meters. Further ones record nothing.
         processes: The group of processes whose measurements are seen as one; None keeps to this one.
+        hide_secrets: Whether attribute values that look like credentials are shown as ``[hidden]``.
 
     Raises:
         ConfigError: A limit is not positive, or what a reader says about limits cannot be used.
@@ -79,6 +83,7 @@ class MeterProvider(SdkMeterProvider):
         series_limit: int = DEFAULT_SERIES_LIMIT,
         instrument_limit: int = DEFAULT_INSTRUMENT_LIMIT,
         processes: Processes | None = None,
+        hide_secrets: bool = False,
     ) -> None:
         limits = {
             "cardinality_limit": cardinality_limit,
@@ -90,7 +95,12 @@ class MeterProvider(SdkMeterProvider):
         super().__init__((), resource, exemplar_filter, shutdown_on_exit, views)
         self._processes = processes
         self._meter_limit = instrument_limit
-        self._consumer = Consumer(self._sdk_config, **limits, processes=processes)
+        self._consumer = Consumer(
+            self._sdk_config,
+            **limits,
+            processes=processes,
+            hide=secrets.hide_secrets if hide_secrets else secrets.as_they_are,
+        )
         self._measurement_consumer = self._consumer
         self._metric_readers: tuple[MetricReader, ...] = ()
         if processes is not None:
@@ -158,6 +168,19 @@ class MeterProvider(SdkMeterProvider):
         """Tell which metrics count some attribute sets together for want of room, and in how many streams."""
         return self._consumer.overflowing()
 
+    def add_source(self, source: Source) -> None:
+        """Show what another client measures as if it were ours.
+
+        Args:
+            source: Where it comes from; it belongs to this provider from now on.
+        """
+        self._consumer.add_source(source)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=_weakly(self._consumer.before_fork),
+                after_in_parent=_weakly(self._consumer.after_fork_in_parent),
+            )
+
     def visit(self, metric_reader: MetricReader, read: Callable[[Storage], _T], timeout_millis: float = 10_000) -> _T:
         """Let a reader of ours read the store itself; see `otelbridge.metrics.consumer.Consumer.visit`."""
         return self._consumer.visit(metric_reader, read, timeout_millis)
@@ -167,6 +190,8 @@ class MeterProvider(SdkMeterProvider):
         try:
             super().shutdown(timeout_millis)
         finally:
+            self._consumer.publish()
+            self._consumer.close()
             if self._processes is not None:
                 self._processes.close()
 

@@ -8,6 +8,7 @@ observable instruments of a process that is alone, aggregations of the user's ma
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from math import inf
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,7 +29,7 @@ from otelbridge.metrics.points import transportable
 from otelbridge.metrics.scales import subtract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.metrics.view import View
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from otelbridge.metrics.limits import Limit, Limits
     from otelbridge.metrics.observed import ObservedStream
     from otelbridge.metrics.quota import Quota
+    from otelbridge.metrics.secrets import Hide
     from otelbridge.metrics.series import HistogramSeries, LastSeries, Series, SumSeries
     from otelbridge.metrics.streams import Stream
 
@@ -98,7 +100,9 @@ class SharedMatch(ViewInstrumentMatch):
             Data points; None when there are none.
         """
         collector = _COLLECTORS[self.stream.kind.name]
-        now = collection_start_nanos
+        now = max(collection_start_nanos, self.latest_start)
+        if self._collected is not None:
+            self._collected = min(self._collected, now)
         delta = collection_aggregation_temporality is AggregationTemporality.DELTA
         ghosts = list(self._ghosts) if delta else []
         found = [collector(self, series, delta, now) for series in (*self.series(), *ghosts)]
@@ -114,6 +118,11 @@ class SharedMatch(ViewInstrumentMatch):
     def start(self) -> int | None:
         """When the series of all processes began; None where each has a beginning of its own."""
         return self.stream.sharing.processes.started if self._merged and self.stream.sharing is not None else None
+
+    @property
+    def latest_start(self) -> int:
+        """When the youngest of its series began, or all together: no point may end before that."""
+        return self.start or self.stream.latest_start
 
     @property
     def sampled(self) -> bool:
@@ -186,7 +195,13 @@ class SharedMatch(ViewInstrumentMatch):
             return []
         own = self.stream.origin(series) if self._merged else series
         reservoir = None if own is None else self._reservoirs.get(own)
-        return [] if reservoir is None else reservoir.collect(series.attributes)
+        return [] if reservoir is None else [self._shown(each) for each in reservoir.collect(series.attributes)]
+
+    def _shown(self, exemplar: Any) -> Any:
+        # It has what a view leaves out of the series.
+        given = exemplar.filtered_attributes
+        shown = self.stream.hide(given) if given else given
+        return exemplar if shown is given else replace(exemplar, filtered_attributes=shown)
 
     def _sum(self, series: SumSeries, delta: bool, now: int) -> NumberDataPoint | None:
         value = series.value
@@ -299,6 +314,14 @@ _COLLECTORS: dict[str, Callable[..., Any]] = {
 }
 
 
+class MakeMatch(Protocol):
+    """Makes the match of a stream that is not selected by views."""
+
+    def __call__(self, instrument: Any, aggregations: Any, /, *, merged: bool, delta: bool) -> SharedMatch:
+        """Make it; see `SharedMatch`."""
+        ...
+
+
 class Streams(Protocol):
     """Gives the streams that readers share."""
 
@@ -313,6 +336,11 @@ class Streams(Protocol):
     @property
     def held(self) -> Quota:
         """How many attribute sets all streams may keep apart together."""
+        ...
+
+    @property
+    def hide(self) -> Hide:
+        """Hides what may not be shown of an attribute set."""
         ...
 
 
@@ -341,6 +369,7 @@ class Storage(MetricReaderStorage):
         super().__init__(configuration, temporality, aggregations)
         self._limits = limits
         self._streams = streams
+        self._adopted: set[Any] = set()
         self.merged = merged
 
     def after_fork(self) -> None:
@@ -353,6 +382,25 @@ class Storage(MetricReaderStorage):
     def matches(self, instrument: Any) -> list[Any]:
         """Give the matches of an instrument, making them the first time."""
         return self._get_or_init_view_instrument_match(instrument)
+
+    def adopt(self, makers: Mapping[Any, MakeMatch]) -> None:
+        """Read streams that come from elsewhere, and those that were adopted before no longer.
+
+        Args:
+            makers: What makes the match of each, by the instrument that stands for it.
+        """
+        with self._lock:
+            matches = self._instrument_view_instrument_matches
+            for instrument in self._adopted - makers.keys():
+                for match in matches.pop(instrument):
+                    match.stream.matches.remove(match)
+            for instrument, make in makers.items():
+                if instrument not in matches:
+                    temporality = self._instrument_class_temporality[instrument.__class__]
+                    delta = temporality is AggregationTemporality.DELTA
+                    aggregations = self._instrument_class_aggregation
+                    matches[instrument] = [make(instrument, aggregations, merged=self.merged, delta=delta)]
+            self._adopted = set(makers)
 
     def tidy(self) -> None:
         """Drop what was not observed for long, so that there is room for what is observed now."""
@@ -391,4 +439,4 @@ class Storage(MetricReaderStorage):
         if kind is not None and self.merged and kind.name in ("sum", "last"):
             stream = self._streams.observe(instrument, view, kind, limit)
             return ObservedMatch(view, instrument, aggregations, stream, gauge=kind.name == "last")
-        return LimitedMatch(view, instrument, aggregations, limit.sets, self._streams.held)
+        return LimitedMatch(view, instrument, aggregations, limit.sets, self._streams.held, self._streams.hide)

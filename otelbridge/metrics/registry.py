@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.sdk.metrics import UpDownCounter
 
@@ -16,15 +16,19 @@ from otelbridge.metrics.limits import Terms
 from otelbridge.metrics.merging import PER_WORKER, merge_rule, shape_of
 from otelbridge.metrics.observed import ObservedStream
 from otelbridge.metrics.quota import Quota
+from otelbridge.metrics.secrets import as_they_are
 from otelbridge.metrics.streams import Sharing, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from opentelemetry.sdk.metrics.view import View
 
     from otelbridge.metrics.limits import Limit
     from otelbridge.metrics.processes import Processes
+    from otelbridge.metrics.secrets import Hide
+
+_Made = TypeVar("_Made", bound=Stream)
 
 
 class StreamRegistry:
@@ -34,11 +38,16 @@ class StreamRegistry:
         views: The provider's views.
         processes: The group of processes this one belongs to; None keeps to itself.
         series_limit: How many attribute sets all streams keep apart together.
+        hide: Hides what may not be shown of an attribute set.
     """
 
-    def __init__(self, views: Sequence[View], processes: Processes | None, series_limit: int) -> None:
+    def __init__(
+        self, views: Sequence[View], processes: Processes | None, series_limit: int, hide: Hide = as_they_are
+    ) -> None:
         self._positions = {id(view): position for position, view in enumerate(views)}
         self._processes = processes
+        self.hide = hide
+        """Hides what may not be shown of an attribute set."""
         self._streams: dict[object, Any] = {}
         self._lock = threading.RLock()
         self.calm = Calm()
@@ -58,6 +67,30 @@ class StreamRegistry:
     def all(self) -> list[Any]:
         """Give every stream."""
         return list(self._streams.values())
+
+    def add(self, key: object, make: Callable[[Terms, Calm], _Made], limit: int) -> _Made:
+        """Keep a stream that is not of an instrument of ours.
+
+        Args:
+            key: What nobody else uses.
+            make: Makes it.
+            limit: How many attribute sets it keeps apart.
+
+        Returns:
+            The stream.
+        """
+        with self._lock:
+            stream = self._streams[key] = make(Terms(limit, self.held, self._shown), self.calm)
+            return stream
+
+    def drop(self, key: object) -> None:
+        """Keep a stream no longer.
+
+        Args:
+            key: What `add` was given.
+        """
+        with self._lock:
+            self._streams.pop(key, None)
 
     def tidy(self) -> None:
         """Forget what nobody records to, in every stream."""
@@ -92,7 +125,7 @@ class StreamRegistry:
             if stream is None:
                 name, keep = view_name(view) or instrument.name, view_keys(view)
                 terms = self._terms(view, limit, lasting=kind.name == "sum" and isinstance(instrument, UpDownCounter))
-                stream = self._streams[key] = Stream(name, kind, keep, terms, sharing, calm=self.calm)
+                stream = self._streams[key] = Stream(name, kind, keep, terms, sharing, calm=self.calm, hide=self.hide)
             return stream
 
     def observe(self, instrument: Any, view: View, kind: Kind, limit: Limit) -> ObservedStream:
@@ -118,7 +151,7 @@ class StreamRegistry:
             if stream is None:
                 name, keep = view_name(view) or instrument.name, view_keys(view)
                 terms, adding = self._terms(view, limit, lasting=False), kind.name == "sum"
-                stream = ObservedStream(name, kept, keep, terms, sharing, adding=adding, calm=self.calm)
+                stream = ObservedStream(name, kept, keep, terms, sharing, adding=adding, calm=self.calm, hide=self.hide)
                 self._streams[key] = stream
             return stream
 

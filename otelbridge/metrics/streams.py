@@ -18,6 +18,7 @@ from otelbridge.metrics.idle import Idle
 from otelbridge.metrics.limits import Terms, report_overflow
 from otelbridge.metrics.merger import Merger
 from otelbridge.metrics.merging import WORKER_KEY
+from otelbridge.metrics.secrets import as_they_are
 from otelbridge.metrics.transfer import add, guard, has_cell, load, resume, shed, state
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from otelbridge.metrics.finders import Finder
     from otelbridge.metrics.kinds import Kind
     from otelbridge.metrics.processes import Processes
+    from otelbridge.metrics.secrets import Hide
     from otelbridge.metrics.series import Series
 
 OVERFLOW = {"otel.metric.overflow": True}
@@ -68,6 +70,7 @@ class Stream:
         sharing: How it is shared with other processes; None keeps it to this one.
         observed: Whether values come from callbacks.
         calm: Keeps those who read away from what is forgotten.
+        hide: Hides what may not be shown of an attribute set.
     """
 
     def __init__(
@@ -80,16 +83,21 @@ class Stream:
         *,
         observed: bool = False,
         calm: Calm | None = None,
+        hide: Hide = as_they_are,
     ) -> None:
         self.name = name
         self.kind = kind
         self.sharing = sharing
         self.terms = terms
+        self.hide = hide
+        """Hides what may not be shown of an attribute set."""
         self._keep = keep
         self._observed = observed
         self._new = kind.new_series()
         self._series: dict[bytes, Series] = {}
         self._overflow: Series | None = None
+        self.latest_start = 0
+        """When the youngest series began. A clock that was set back may be before that."""
         self.matches: list[Any] = []
         """How each reader sees the stream, as `otelbridge.metrics.readers.SharedMatch`."""
         self.finders: WeakSet[Finder] = WeakSet()
@@ -198,7 +206,7 @@ class Stream:
         self._retired = {}
         strays, self._strays = self._strays, {}
         self._idle = Idle(self.terms.forget_after)
-        now = time_ns()
+        now = self._begin()
         for series in list(self._resting.values()):
             series.code = b""
         for series in (*self.all(), *strays):
@@ -208,15 +216,20 @@ class Stream:
                     series.code = b""  # a series of one worker is another one now
                 series.await_cell(self._enter)
 
+    def _begin(self) -> int:
+        now = time_ns()
+        self.latest_start = max(self.latest_start, now)
+        return now
+
     def _kept(self, attributes: Attributes) -> Mapping[str, Any]:
         cleaned = clean_attributes(attributes)
-        if self._keep is None:
-            return cleaned
-        return {key: value for key, value in cleaned.items() if key in self._keep}
+        if self._keep is not None:
+            cleaned = {key: value for key, value in cleaned.items() if key in self._keep}
+        return self.hide(cleaned)
 
     def _make(self, attributes: Mapping[str, Any]) -> Series:
         # Whoever is alone began when its series did; a group began with its first process.
-        series = self._new(attributes, time_ns())
+        series = self._new(attributes, self._begin())
         if self.sharing is not None:
             series.await_cell(self._enter)
         return series
@@ -272,7 +285,7 @@ class Stream:
                 for match in self.matches:
                     match.release(series)
                 if self.sharing is None:
-                    series.start = time_ns()
+                    series.start = self._begin()
                 self._return(key, series)
             if series.silent:
                 self._settle(series)

@@ -6,6 +6,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
+from otelbridge.diagnostics import logger, origin_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -48,3 +50,32 @@ def within(seconds: float, work: Callable[[], _T], name: str) -> _T:
     if isinstance(result, Exception):
         raise result
     return result[0]
+
+
+def begin(work: Callable[[], object], name: str) -> Callable[[float], bool]:
+    """Begin to do something in a thread of its own.
+
+    Args:
+        work: What to do.
+        name: Name of the thread.
+
+    Returns:
+        What waits for it at most some seconds, and tells whether it was done and raised nothing.
+    """
+    done = threading.Event()
+    well: list[bool] = []
+
+    def run() -> None:
+        try:
+            work()
+            well.append(True)
+        except Exception as error:
+            logger.warning("%s: it raised %s.", name, origin_of(error))
+        finally:
+            done.set()
+
+    try:
+        threading.Thread(target=run, name=name, daemon=True).start()
+    except RuntimeError:  # as above
+        run()
+    return lambda seconds: done.wait(max(seconds, 0)) and bool(well)

@@ -86,6 +86,7 @@ class Delivery(ForkAware):
         transport: Sends single requests.
         name: The destination, for people; it appears in logs, so nothing secret.
         cumulative: Whether exports carry totals, so that a later one makes up for those that failed.
+        subject: What is sent, for people.
         clock: Tells the time.
         draw: Gives a number from 0 up to 1, for the pauses.
     """
@@ -96,12 +97,14 @@ class Delivery(ForkAware):
         name: str,
         *,
         cumulative: bool = True,
+        subject: str = "Metrics",
         clock: Clock | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._transport = transport
         self._name = name
         self._cumulative = cumulative
+        self._subject = subject
         self._clock = clock or SystemClock()
         self._draw = draw
         self.begin_anew()
@@ -117,7 +120,7 @@ class Delivery(ForkAware):
         self._waiting = 0
         self._somebody_waits = threading.Event()
         self._closed = False
-        self._log = DeliveryLog(self._name, cumulative=self._cumulative, clock=self._clock)
+        self._log = DeliveryLog(self._name, cumulative=self._cumulative, clock=self._clock, subject=self._subject)
         self._not_before = float("-inf")
         self._failures = self._requests = self._rejected = 0
         self._last_success: float | None = None

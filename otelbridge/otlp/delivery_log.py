@@ -22,10 +22,12 @@ class DeliveryLog:
         name: The destination, for people; nothing secret.
         cumulative: Whether exports carry totals, so that a later one makes up for those that failed.
         clock: Tells the time.
+        subject: What is sent, for people.
     """
 
-    def __init__(self, name: str, *, cumulative: bool, clock: Clock) -> None:
+    def __init__(self, name: str, *, cumulative: bool, clock: Clock, subject: str = "Metrics") -> None:
         self._name = name
+        self._subject = subject
         self._cumulative = cumulative
         self._clock = clock
         self._since: float | None = None
@@ -52,7 +54,8 @@ class DeliveryLog:
         elif self._announced and now - self._last_line >= _REPEAT:
             self._last_line = now
             logger.warning(
-                "Metrics have not arrived at %s for %s (%s): %s.",
+                "%s have not arrived at %s for %s (%s): %s.",
+                self._subject,
                 self._name,
                 _duration(now - self._since),
                 self._amount(),
@@ -68,7 +71,8 @@ class DeliveryLog:
         if self._since is not None:
             if self._announced:
                 logger.warning(
-                    "Metrics arrive at %s again after %s: %s.",
+                    "%s arrive at %s again after %s: %s.",
+                    self._subject,
                     self._name,
                     _duration(self._clock.now() - self._since),
                     self._loss(),
@@ -83,8 +87,8 @@ class DeliveryLog:
         before = f", after {self._unreported} shorter interruptions" if self._unreported else ""
         self._unreported = 0
         logger.warning(
-            "Metrics do not arrive at %s%s: %s. Every export tries again; the next line comes in an hour, or when "
-            "it works.",
+            "%s do not arrive at %s%s: %s. Every export tries again; the next line comes in an hour, or when it works.",
+            self._subject,
             self._name,
             before,
             verdict.text,
@@ -98,11 +102,14 @@ class DeliveryLog:
         self._last_rejection = now
         total = f" ({self._rejected} since the last report)" if self._rejected > verdict.rejected else ""
         self._rejected = 0
-        logger.warning("Metrics at %s: %s%s. The next line about it comes in an hour.", self._name, verdict.text, total)
+        logger.warning(
+            "%s at %s: %s%s. The next line about it comes in an hour.", self._subject, self._name, verdict.text, total
+        )
 
     def _amount(self) -> str:
         exports = f"{self._exports} export{'' if self._exports == 1 else 's'}"
-        return f"{exports} with {self._points} points" if self._points else exports
+        things = "points" if self._subject == "Metrics" else self._subject.lower()
+        return f"{exports} with {self._points} {things}" if self._points else exports
 
     def _loss(self) -> str:
         if self._cumulative:

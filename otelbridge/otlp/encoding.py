@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
     ExponentialHistogram,
     Gauge,
     Histogram,
@@ -16,6 +15,7 @@ from opentelemetry.sdk.metrics.export import (
 from otelbridge.metrics.wire import block, unsigned
 from otelbridge.otlp.points import exponentials, gauges, histograms, numbers
 from otelbridge.otlp.requests import MAX_REQUEST, EncodedStream, Request, cut
+from otelbridge.otlp.summaries import summaries
 from otelbridge.otlp.values import AttributeCache, attributes, text
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from otelbridge.metrics.current import CurrentStream
 
     WritePoints = Callable[[Sequence[Any], Sequence[bytes], str], list[bytes]]
-
-_CUMULATIVE = AggregationTemporality.CUMULATIVE.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,7 @@ _KINDS = {
     "sum": _Kind(7, 7, numbers),
     "histogram": _Kind(9, 9, histograms),
     "exponential": _Kind(10, 1, exponentials),
+    "summary": _Kind(11, 7, summaries),
 }
 _NAMES: dict[type[Any], str] = {
     Gauge: "last",
@@ -78,7 +77,8 @@ class Encoder:
 
         Args:
             resource: The service.
-            streams: Totals, as `otelbridge.metrics.current.Current` gives them.
+            streams: Totals, as `otelbridge.metrics.current.Current` gives them, or the deltas
+                `otelbridge.otlp.deltas.Deltas` makes of them.
 
         Returns:
             The requests.
@@ -89,7 +89,7 @@ class Encoder:
                 scopes.setdefault(stream.scope, []).append(stream)
         around = _resource(resource)
         return self._finish(
-            self._stream(around, scope, stream, stream.kind, stream.points, _totals(stream))
+            self._stream(around, scope, stream, stream.kind, stream.points, _totals(stream), lasting=stream.lasting)
             for scope, streams_of_scope in _encoded(scopes)
             for stream in streams_of_scope
         )
@@ -118,6 +118,8 @@ class Encoder:
         kind: str,
         points: Sequence[Any],
         data: bytes,
+        *,
+        lasting: bool = False,
     ) -> EncodedStream:
         how = _KINDS[kind]
         name = named.name
@@ -127,7 +129,8 @@ class Encoder:
         if cache is None:
             cache = AttributeCache(how.attributes)
         self._used[key] = cache
-        return EncodedStream(resource, scope, metric, how.field, data, how.write(points, cache.find(points), name))
+        written = how.write(points, cache.find(points, lasting=lasting), name)
+        return EncodedStream(resource, scope, metric, how.field, data, written)
 
     def _finish(self, streams: Iterable[EncodedStream]) -> list[Request]:
         self._used = {}
@@ -165,9 +168,9 @@ def _scope(scope: InstrumentationScope | None, schema_url: str | None) -> bytes:
 
 
 def _totals(stream: CurrentStream) -> bytes:
-    if stream.kind == "last":
+    if stream.kind in ("last", "summary"):
         return b""
-    return unsigned(2, _CUMULATIVE) + (unsigned(3, 1) if stream.monotonic else b"")
+    return unsigned(2, stream.temporality.value) + (unsigned(3, 1) if stream.monotonic else b"")
 
 
 def _around(data: Any) -> bytes:

@@ -21,8 +21,10 @@ from otelbridge.otlp.verdict import MAX_ANSWER, USER_AGENT, Outcome, Verdict, fa
 if TYPE_CHECKING:
     from otelbridge.config.options import Otlp
 
-# OTLP, metrics_service.proto.
-_METHOD = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+"""The method that takes metrics; OTLP, metrics_service.proto."""
+TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+"""The method that takes spans; OTLP, trace_service.proto."""
 _PORTS = {"http": 80, "https": 443}
 # gRPC over HTTP/2, "Requests": names for the protocol's own use, names of values that are not text, and
 # names that HTTP has and metadata has not.
@@ -43,15 +45,17 @@ class GrpcTransport(ForkAware):
     that.
 
     Args:
-        config: The destination; ``metrics_endpoint`` is the base URL, ``compression`` that of requests.
-        headers_file: Path of a file with more headers, read before every call.
+        config: The destination; ``metrics_endpoint`` is the base URL, ``compression`` that of requests,
+            ``headers_file`` names a file with more headers, read before every call.
+        method: What is called.
 
     Raises:
         MissingDependencyError: grpcio is not installed.
         ConfigError: The endpoint, a header or a file cannot be used. No error shows a secret.
     """
 
-    def __init__(self, config: Otlp, headers_file: str | None = None) -> None:
+    def __init__(self, config: Otlp, method: str = METRICS) -> None:
+        self._method = method
         self._grpc = _import_grpc()
         self._url = checks.url("The OTLP endpoint", config.metrics_endpoint)
         self._config = config
@@ -60,7 +64,7 @@ class GrpcTransport(ForkAware):
         if self._secure:
             create_context(config)  # grpcio would notice unusable files only when it first connects
         self._files = read_credentials(config)
-        self._headers = RequestHeaders(self._url, config.headers, headers_file, forbidden=_NOT_METADATA)
+        self._headers = RequestHeaders(self._url, config.headers, config.headers_file, forbidden=_NOT_METADATA)
         codings = {"none": self._grpc.Compression.NoCompression, "gzip": self._grpc.Compression.Gzip}
         self._compression = codings[config.compression]
         self._channel: Any = None
@@ -90,7 +94,7 @@ class GrpcTransport(ForkAware):
             )
         headers = self._headers.current()
         redact = Redactor(self._url, headers)
-        method = self._open().unary_unary(_METHOD)
+        method = self._open().unary_unary(self._method)
         arguments = {"timeout": timeout, "metadata": tuple(headers.items()), "compression": self._compression}
         try:
             # Waiting in a call would keep gRPC from preparing for a fork of the process meanwhile; waiting for

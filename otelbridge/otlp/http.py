@@ -72,17 +72,17 @@ class HttpTransport(ForkAware):
     says and nowhere else. For one caller at a time; `otelbridge.otlp.delivery.Delivery` sees to that.
 
     Args:
-        config: The destination; ``metrics_endpoint`` is the URL, ``compression`` that of requests.
-        headers_file: Path of a file with more headers, read before every request.
+        config: The destination; ``metrics_endpoint`` is the URL, ``compression`` that of requests,
+            ``headers_file`` names a file with more headers, read before every request.
 
     Raises:
         ConfigError: The endpoint, a header or a file cannot be used. No error shows a secret.
     """
 
-    def __init__(self, config: Otlp, headers_file: str | None = None) -> None:
+    def __init__(self, config: Otlp) -> None:
         self._url = checks.url("The OTLP endpoint", config.metrics_endpoint)
         self._address, self._target, self._host = _locate(self._url)
-        self._headers = RequestHeaders(self._url, config.headers, headers_file, forbidden=_SET_HERE)
+        self._headers = RequestHeaders(self._url, config.headers, config.headers_file, forbidden=_SET_HERE)
         self._tls = Tls(config) if urlsplit(self._url).scheme == "https" else None
         self._gzip = config.compression == "gzip"
         self._kept: Connection | None = None

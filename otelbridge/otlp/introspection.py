@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.metrics import Observation
 
 from otelbridge.catalogue import self as catalogue
-from otelbridge.metrics.introspection import observe
+from otelbridge.metrics.introspection import observe, watch_collections
 from otelbridge.otlp.push import PushReader
 from otelbridge.version import __version__
 
@@ -30,6 +30,8 @@ def observe_pushes(provider: MeterProvider, readers: Iterable[object]) -> None:
         meter = provider.get_meter(catalogue.DOMAIN.meter, __version__)
         observe(meter, catalogue.EXPORTED, lambda: _exported(named))
         observe(meter, catalogue.PUSH_AGE, lambda: _ages(named))
+        for name, reader in named.items():
+            reader.watch(watch_collections(meter, reader.component, name))
 
 
 def _exported(named: dict[str, PushReader]) -> Iterator[Observation]:

@@ -34,8 +34,12 @@ _AS_DOUBLE, _AS_INT = 0x21, 0x31
 _COUNT, _SUM = 0x21, 0x29
 _MIN, _MAX = 0x59, 0x61
 
-_WITH_INT = struct.Struct("<BQBQBq")
-_WITH_DOUBLE = struct.Struct("<BQBQBd")
+_DOUBLE = struct.Struct("<d")
+_TIMES = struct.Struct("<BQBQB")
+"""Both times, and the tag of what follows them: mostly the same for all points of a stream."""
+
+_NEVER: Any = object()
+"""No time of any point."""
 
 # What cannot be packed is no number, or does not fit.
 _UNUSUAL = (struct.error, OverflowError, TypeError)
@@ -59,7 +63,7 @@ class _Prefixes(dict[int, bytes]):
         return prefix
 
 
-_number_prefixes = _Prefixes(_WITH_INT.size)
+_number_prefixes = _Prefixes(_TIMES.size + _SIGNED64.size)
 
 
 def numbers(points: Sequence[Any], sets: Sequence[bytes], name: str) -> list[bytes]:
@@ -84,17 +88,18 @@ def gauges(points: Sequence[Any], sets: Sequence[bytes], name: str) -> list[byte
 def _numbers(points: Sequence[Any], sets: Sequence[bytes], name: str, *, started: bool) -> list[bytes]:
     found: list[bytes] = []
     add, prefixes = found.append, _number_prefixes
-    with_int, with_double = _WITH_INT.pack, _WITH_DOUBLE.pack
-    start = 0
+    pack_int, pack_double = _SIGNED64.pack, _DOUBLE.pack
+    start, time = 0, _NEVER
+    before_int = before_double = b""
     for point, given in zip(points, sets, strict=True):
         value = point.value
-        if started:
-            start = point.start_time_unix_nano or 0
         try:
-            if type(value) is int:
-                rest = with_int(_START, start, _TIME, point.time_unix_nano, _AS_INT, value)
-            else:
-                rest = with_double(_START, start, _TIME, point.time_unix_nano, _AS_DOUBLE, value)
+            if point.time_unix_nano != time or (started and (point.start_time_unix_nano or 0) != start):
+                start, time = (point.start_time_unix_nano or 0) if started else 0, _NEVER
+                before_int = _TIMES.pack(_START, start, _TIME, point.time_unix_nano, _AS_INT)
+                before_double = _TIMES.pack(_START, start, _TIME, point.time_unix_nano, _AS_DOUBLE)
+                time = point.time_unix_nano
+            rest = before_int + pack_int(value) if type(value) is int else before_double + pack_double(value)
         except _UNUSUAL:
             rest = None
         if rest is None or point.exemplars or type(value) is bool:
@@ -119,15 +124,15 @@ class _HistogramFrame:
     """What all points of a histogram have in common.
 
     Args:
-        bounds: The bounds of the buckets.
+        bounds: The bounds of the buckets, packed.
         width: How many buckets there are.
         extremes: Whether the points have a minimum and a maximum.
     """
 
-    def __init__(self, bounds: tuple[float, ...], width: int, *, extremes: bool) -> None:
-        all_bounds = block(7, struct.pack(f"<{len(bounds)}d", *bounds)) if bounds else b""
+    def __init__(self, bounds: bytes, width: int, *, extremes: bool) -> None:
+        all_bounds = block(7, bounds) if bounds else b""
         self.middle = all_bounds + (tag(6, _LENGTH) + varint(8 * width) if width else b"")
-        packed = struct.Struct(f"<BQBQBQBd{len(self.middle)}s{width}Q{'BdBd' if extremes else ''}")
+        packed = struct.Struct(f"<{_TIMES.size}sQBd{len(self.middle)}s{width}Q{'BdBd' if extremes else ''}")
         self.pack = packed.pack
         self.prefixes = _Prefixes(packed.size)
 
@@ -149,28 +154,26 @@ def histograms(points: Sequence[Any], sets: Sequence[bytes], name: str) -> list[
     found: list[bytes] = []
     add, reading = found.append, HistogramReading
     frame, frame_bounds, frame_width, frame_extremes = None, None, -1, False
+    start, time, before = 0, _NEVER, b""
     for point, given in zip(points, sets, strict=True):
         counts, bounds, low, high = point.bucket_counts, point.explicit_bounds, point.min, point.max
-        start = point.start_time_unix_nano or 0
         try:
+            if point.time_unix_nano != time or (point.start_time_unix_nano or 0) != start:
+                start, time = point.start_time_unix_nano or 0, _NEVER
+                before = _TIMES.pack(_START, start, _TIME, point.time_unix_nano, _COUNT)
+                time = point.time_unix_nano
             width, extremes = len(counts), isfinite(low)
             # A property takes longer to call than the sum it is.
             count = sum(counts) if type(point) is reading else point.count
             if frame is None or bounds is not frame_bounds or width != frame_width or extremes is not frame_extremes:
                 frame_bounds, frame_width, frame_extremes = bounds, width, extremes
-                frame = _frame(tuple(bounds), width, extremes=extremes)
+                frame = _frame(struct.pack(f"<{len(bounds)}d", *bounds), width, extremes=extremes)
             if point.exemplars or extremes is not isfinite(high):
                 rest = b""
             elif extremes:
-                rest = frame.pack(
-                    _START, start, _TIME, point.time_unix_nano, _COUNT, count, _SUM, point.sum,
-                    frame.middle, *counts, _MIN, low, _MAX, high,
-                )  # fmt: skip
+                rest = frame.pack(before, count, _SUM, point.sum, frame.middle, *counts, _MIN, low, _MAX, high)
             else:
-                rest = frame.pack(
-                    _START, start, _TIME, point.time_unix_nano, _COUNT, count, _SUM, point.sum,
-                    frame.middle, *counts,
-                )  # fmt: skip
+                rest = frame.pack(before, count, _SUM, point.sum, frame.middle, *counts)
         except _UNUSUAL:
             rest = b""
         if rest and frame is not None:

@@ -76,6 +76,6 @@ def preferences(otlp: Otlp) -> Preferences:
         Temporality and aggregation, by class of instrument.
     """
     return {
-        "preferred_temporality": _TEMPORALITY[otlp.temporality],
+        "preferred_temporality": dict(_TEMPORALITY[otlp.temporality]),
         "preferred_aggregation": {sdk.Histogram: _HISTOGRAMS[otlp.histogram_aggregation]()},
     }

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
-import uuid
 from collections import Counter
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader
-from opentelemetry.sdk.resources import Resource
 
 from otelbridge.diagnostics import logger
 from otelbridge.metrics._sdk import unobserved
 from otelbridge.metrics.current import Current
 from otelbridge.metrics.provider import MeterProvider
+from otelbridge.otlp.deltas import Deltas
 from otelbridge.otlp.encoding import Encoder
 from otelbridge.otlp.forks import ForkAware
+from otelbridge.otlp.increments import Increments
+from otelbridge.otlp.ledger import Ledger
+from otelbridge.otlp.receipts import Receipts, digest_of
 from otelbridge.otlp.requests import MAX_REQUEST
 from otelbridge.otlp.schedule import Schedule
 from otelbridge.otlp.ticker import Ticker
@@ -28,13 +28,18 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.metrics.export import MetricsData
     from opentelemetry.sdk.metrics.view import Aggregation
+    from opentelemetry.sdk.resources import Resource
 
+    from otelbridge.metrics.current import CurrentStream
     from otelbridge.metrics.processes import Processes
+    from otelbridge.metrics.readers import Storage
     from otelbridge.otlp.delivery import Delivery, DeliveryState, Report
     from otelbridge.otlp.requests import Request
 
 _AGAIN = (Outcome.RETRY, Outcome.MISDIRECTED)
 _UNTRIED = failed(Outcome.RETRY, "it was not sent, since one before it did not arrive")
+
+_T = TypeVar("_T")
 
 
 class PushReader(MetricReader, ForkAware):
@@ -43,18 +48,23 @@ class PushReader(MetricReader, ForkAware):
     On `otelbridge.metrics.provider.MeterProvider` it reads totals from the store itself, which takes a fraction of
     the time; it works on the SDK's provider, too.
 
-    Of a group of processes one pushes at each tick, the totals of all. A flush and the end of a process push too,
-    wherever they happen: totals may well arrive twice. Deltas may not, so with them each process pushes its own, as
-    an instance of its own. A delta that was not acknowledged is sent again as it was, byte by byte, before anything
-    newer is even collected; so nothing is lost but what is left at the end of the process, and what waits never grows.
+    Of a group of processes one pushes at each tick, what all have counted. A flush and the end of a process push too,
+    wherever they happen: totals may well arrive twice. Deltas may not, so only one process at a time computes, sends
+    and notes them (`otelbridge.otlp.increments`), and any other goes on where it ended. A process without a group
+    keeps that to itself. Either way a delta that was not acknowledged is sent again as it was, byte by byte, before
+    anything newer is even collected, and what waits never grows. What was not acknowledged at the end of the last
+    process is left in the group's directory for the next start (`otelbridge.otlp.spool`); only deltas of a process
+    without a group are lost then.
 
     Args:
         delivery: Brings requests to the destination.
-        interval: Seconds from push to push.
+        interval: Seconds from push to push. None: it pushes only when it is asked to, in the thread of who asks.
         timeout: Seconds a push may take.
         preferred_temporality: Temporality by class of instrument.
         preferred_aggregation: Aggregation by class of instrument.
-        processes: The group of processes; None for one that is alone.
+        processes: The group of processes, the same as the provider's; None for one that is alone.
+        destination: What tells the destination from the others in the group's directory; see
+            `otelbridge.otlp.reader.destination_keys`.
         component: Type of the exporter, as the conventions for SDK metrics name it (``otel.component.type``).
         max_request: Bytes a request may have.
     """
@@ -63,29 +73,39 @@ class PushReader(MetricReader, ForkAware):
         self,
         delivery: Delivery,
         *,
-        interval: float,
+        interval: float | None,
         timeout: float,
         preferred_temporality: Mapping[type, AggregationTemporality],
         preferred_aggregation: Mapping[type, Aggregation],
         processes: Processes | None = None,
+        destination: str = "destination",
         component: str = "otlp_metric_exporter",
         max_request: int = MAX_REQUEST,
     ) -> None:
+        path = None if processes is None else processes.path
+        self._totals = AggregationTemporality.DELTA not in preferred_temporality.values()
+        self._ledger: Ledger | None = None
+        self._temporality = dict(preferred_temporality)
+        if processes is not None and path is not None and not self._totals:
+            self._ledger = Ledger(path, destination, processes.started)
         MetricReader.__init__(
             self,
-            preferred_temporality=dict(preferred_temporality),
+            # Deltas of a group are made of its totals.
+            preferred_temporality=dict.fromkeys(self._temporality, AggregationTemporality.CUMULATIVE)
+            if self._ledger
+            else self._temporality,
             preferred_aggregation=dict(preferred_aggregation),
         )
         self.component = component
         """See the class."""
+        self._collected: Callable[[float], None] | None = None
         self._delivery = delivery
         self._interval = interval
         self._timeout = timeout
         self._max_request = max_request
-        self._totals = AggregationTemporality.DELTA not in preferred_temporality.values()
-        grouped = processes is not None and bool(processes.group)
-        self._processes = processes if grouped and self._totals else None
-        self._apart = grouped and not self._totals
+        self._processes = None if path is None else processes
+        self._receipts = None if path is None else Receipts(path, destination)
+        self._digest = ""
         self._provider: MeterProvider | None = None
         self._data: MetricsData | None = None
         self._begin(delay=0.0)
@@ -94,11 +114,11 @@ class PushReader(MetricReader, ForkAware):
     def _begin(self, delay: float) -> None:
         self._current = Current()
         self._encoder = Encoder(self._max_request)
+        self._increments = self._ledger and Increments(Deltas(self._temporality), self._ledger, self._encoder)
         self._kept: Sequence[Request] = ()
         self._exported: Counter[str] = Counter()
-        self._ticker = Ticker(
-            self._push, Schedule(self._interval, delay=delay), self._timeout, self._delivery.hurry, "otelbridge-push"
-        )
+        schedule = None if self._interval is None else Schedule(self._interval, delay=delay)
+        self._ticker = Ticker(self._push, schedule, self._timeout, self._delivery.hurry, "otelbridge-push")
 
     @property
     def state(self) -> DeliveryState:
@@ -118,6 +138,14 @@ class PushReader(MetricReader, ForkAware):
     def waiting(self) -> int:
         """Data points of deltas that were sent and not acknowledged, and will be sent again."""
         return sum(request.points for request in self._kept)
+
+    def watch(self, collected: Callable[[float], None]) -> None:
+        """Have somebody told how long it takes to read what is pushed.
+
+        Args:
+            collected: Is given the seconds, before it is sent.
+        """
+        self._collected = collected
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Push what is recorded now.
@@ -163,7 +191,10 @@ class PushReader(MetricReader, ForkAware):
         def end() -> bool:
             arrived = wait()
             self._delivery.close()
-            self._report_loss()
+            if self._processes is None:
+                self._report_loss()
+            elif not arrived:
+                self._processes.keep()
             return arrived
 
         return end
@@ -175,11 +206,15 @@ class PushReader(MetricReader, ForkAware):
         so by then.
         """
         if not self._ticker.stopping:
-            self._begin(delay=self._interval)
+            self._begin(delay=self._interval or 0.0)
 
     def _set_meter_provider(self, meter_provider: Any) -> None:
         super()._set_meter_provider(meter_provider)  # pyright: ignore[reportUnknownMemberType]
         self._provider = meter_provider if isinstance(meter_provider, MeterProvider) else None
+        if self._provider is None and self._ledger is not None:
+            # What another provider has are totals by now, of this process alone.
+            self._ledger = self._increments = None
+            self._totals = True
 
     def _receive_metrics(
         self,
@@ -193,22 +228,54 @@ class PushReader(MetricReader, ForkAware):
         if not asked and self._processes is not None and not self._processes.lead("push"):
             return True
         deadline = time.monotonic() + timeout
+        self._digest = ""
+        increments = self._increments
+        arrived = self._push_all(deadline) if increments is None else self._push_increments(increments, deadline)
+        if arrived and self._digest and self._receipts is not None:
+            self._receipts.write(self._digest)
+        return arrived
+
+    def _push_all(self, deadline: float) -> bool:
         if self._kept and not self._send(self._kept, deadline):
             return False
-        return self._send(self._gather(deadline - time.monotonic()), deadline)
+        return self._send(self._timed(self._gather, deadline), deadline)
+
+    def _push_increments(self, increments: Increments, deadline: float) -> bool:
+        def send(requests: Sequence[Request]) -> tuple[bool, Sequence[Request]]:
+            return self._send(requests, deadline), self._kept
+
+        return increments.push(lambda: self._timed(self._visit, deadline), send, deadline)
+
+    def _timed(self, read: Callable[[float], _T], deadline: float) -> _T:
+        began = time.perf_counter()
+        found = read(deadline - time.monotonic())
+        if self._collected is not None:
+            self._collected(time.perf_counter() - began)
+        return found
 
     def _gather(self, timeout: float) -> Sequence[Request]:
+        if self._provider is not None and self._totals:
+            found = self._visit(timeout)
+            return () if found is None else self._encoder.encode(*found)
         if self._collect is None:  # in no provider, or not any more  # pyright: ignore[reportUnknownMemberType]
             return ()
-        millis = max(timeout, 0.0) * 1000
-        if self._provider is not None and self._totals:
-            return self._encoder.encode(*self._provider.visit(self, self._current.read, millis))
         self._data = None
-        self.collect(millis)
+        self.collect(max(timeout, 0.0) * 1000)
         data, self._data = self._data, None
-        if data is None:
-            return ()
-        return self._encoder.encode_data(_as_instance(data) if self._apart else data)
+        return () if data is None else self._encoder.encode_data(data)
+
+    def _visit(self, timeout: float) -> tuple[Resource, Sequence[CurrentStream]] | None:
+        """Let the store itself be read, where there is one."""
+        if self._provider is None or self._collect is None:  # pyright: ignore[reportUnknownMemberType]
+            return None
+        return self._provider.visit(self, self._look, max(timeout, 0.0) * 1000)
+
+    def _look(self, storage: Storage) -> tuple[Resource, Sequence[CurrentStream]] | None:
+        """Read the store; None where nothing is to be sent of it."""
+        if self._receipts is not None and self._ticker.stopping:
+            # Before the values are read: what is counted in between must not count as sent.
+            self._digest = digest_of(storage)
+        return self._current.read(storage)
 
     def _send(self, requests: Sequence[Request], deadline: float) -> bool:
         if not self._totals:
@@ -230,7 +297,8 @@ class PushReader(MetricReader, ForkAware):
         for request, verdict in zip(requests, (*report.verdicts, *untried), strict=True):
             if verdict.outcome in _AGAIN:
                 left.append(request)
-            rejected = verdict.rejected if verdict.arrived else 0
+            # A receiver may say what it likes, and counts must not fall for it.
+            rejected = min(verdict.rejected, request.points) if verdict.arrived else 0
             self._exported[_WORDS[verdict.outcome]] += request.points - rejected
             if rejected:
                 self._exported["rejected"] += rejected
@@ -254,13 +322,3 @@ _WORDS = {
     Outcome.MISDIRECTED: "misdirected",
     Outcome.REFUSED: "refused",
 }
-
-_instances: dict[int, str] = {}
-
-
-def _as_instance(data: MetricsData) -> MetricsData:
-    # By pid, since a forked child is another instance.
-    instance = Resource({"service.instance.id": _instances.setdefault(os.getpid(), str(uuid.uuid4()))})
-    return replace(
-        data, resource_metrics=[replace(one, resource=one.resource.merge(instance)) for one in data.resource_metrics]
-    )

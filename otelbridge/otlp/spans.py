@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
@@ -10,12 +12,18 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from otelbridge.diagnostics import logger
 from otelbridge.metrics._sdk import global_tracer_provider
+from otelbridge.otlp.bounded import begin
 from otelbridge.otlp.exporters import create_span_exporter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opentelemetry.sdk.resources import Resource
 
     from otelbridge.config.options import Otlp
+    from otelbridge.otlp.exporters import DeliveringSpanExporter
+
+_CLOSE_TIMEOUT = 10.0
 
 
 class Spans:
@@ -30,8 +38,9 @@ class Spans:
     """
 
     def __init__(self, resource: Resource, destinations: tuple[Otlp, ...]) -> None:
-        exporters = [create_span_exporter(destination) for destination in destinations]
-        self._processors = [BatchSpanProcessor(exporter) for exporter in exporters]
+        self._exporters = [create_span_exporter(destination) for destination in destinations]
+        self._processors = [BatchSpanProcessor(exporter) for exporter in self._exporters]
+        self._ended: bool | None = None
         existing = global_tracer_provider()
         self.provider: trace.TracerProvider = existing or TracerProvider(resource=resource, shutdown_on_exit=False)
         if isinstance(self.provider, TracerProvider):
@@ -46,18 +55,54 @@ class Spans:
             trace.set_tracer_provider(self.provider)
 
     def force_flush(self, timeout: float) -> bool:
-        """Send what is waiting.
+        """Send what is waiting, to all destinations at the same time.
 
         Args:
-            timeout: Seconds for each destination.
+            timeout: Seconds for it.
 
         Returns:
             Whether every destination took it in time.
         """
-        taken = [processor.force_flush(int(timeout * 1000)) for processor in self._processors]
-        return all(taken)
+        return self.begin_flush()(timeout)
 
-    def close(self) -> None:
-        """Send what is waiting and stop. The provider stays, silent, for whoever holds its tracers."""
-        for processor in self._processors:
-            processor.shutdown()
+    def begin_flush(self) -> Callable[[float], bool]:
+        """Begin to send what is waiting.
+
+        Returns:
+            What waits for it at most some seconds, and gives what `force_flush` does.
+        """
+        return self._begin(lambda processor, _exporter: processor.force_flush())
+
+    def close(self, timeout: float = _CLOSE_TIMEOUT) -> bool:
+        """Send what is waiting and stop. The provider stays, silent, for whoever holds its tracers.
+
+        Args:
+            timeout: Seconds for it.
+
+        Returns:
+            As `force_flush`. Further calls give what the first one gave.
+        """
+        if self._ended is None:
+
+            def end(processor: BatchSpanProcessor, exporter: DeliveringSpanExporter) -> None:
+                exporter.end_within(timeout)
+                processor.shutdown()
+
+            self._ended = self._begin(end)(timeout)
+        return self._ended
+
+    def _begin(self, work: Callable[[BatchSpanProcessor, DeliveringSpanExporter], object]) -> Callable[[float], bool]:
+        before = [exporter.failures for exporter in self._exporters]
+        waits = [
+            begin(partial(work, *pair), "otelbridge-spans")
+            for pair in zip(self._processors, self._exporters, strict=True)
+        ]
+        for exporter in self._exporters:
+            exporter.hurry()
+
+        def wait(seconds: float) -> bool:
+            deadline = time.monotonic() + seconds
+            done = [each(deadline - time.monotonic()) for each in waits]
+            return all(done) and before == [exporter.failures for exporter in self._exporters]
+
+        return wait

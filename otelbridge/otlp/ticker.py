@@ -7,7 +7,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from otelbridge.diagnostics import warn_once
+from otelbridge.diagnostics import origin_of, warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # The work ends by its own deadline; whoever asked waits this much longer, to hear how it went.
 _GRACE = 0.05
+# More than anybody waits, and less than what the system's clocks and locks cannot count.
+_LONGEST = 86_400.0
 
 
 class _Asked:
@@ -48,13 +50,15 @@ class Ticker:
 
     Args:
         work: What is done. It is never done twice at a time.
-        schedule: When it is done by itself.
+        schedule: When it is done by itself. None: never, and there is no thread.
         seconds: How long it may take then.
         hurry: Is called when somebody asks; may shorten what is under way.
         name: Name of the thread.
     """
 
-    def __init__(self, work: Work, schedule: Schedule, seconds: float, hurry: Callable[[], None], name: str) -> None:
+    def __init__(
+        self, work: Work, schedule: Schedule | None, seconds: float, hurry: Callable[[], None], name: str
+    ) -> None:
         self._work = work
         self._schedule = schedule
         self._seconds = seconds
@@ -64,6 +68,8 @@ class Ticker:
         self._busy = threading.Lock()
         self._last: _Asked | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        if schedule is None:
+            return
         try:
             self._thread.start()
         except RuntimeError as error:
@@ -88,10 +94,11 @@ class Ticker:
         """
         if self._last is not None:
             return self._last.wait if last else _not_any_more
-        asked = _Asked(seconds)
+        asked = _Asked(min(seconds, _LONGEST))
+        # In this order, since the thread ends once it was asked for the last time and nobody waits.
+        self._asked.append(asked)
         if last:
             self._last = asked
-        self._asked.append(asked)
         self._wake.set()
         self._hurry()
         if not self._thread.is_alive():
@@ -99,8 +106,9 @@ class Ticker:
         return asked.wait
 
     def _run(self) -> None:
-        while not (self.stopping and not self._asked):
-            due = self._schedule.wait(self._wake)
+        schedule = self._schedule
+        while schedule is not None and not (self.stopping and not self._asked):
+            due = schedule.wait(self._wake)
             self._wake.clear()
             if self._asked:
                 self._serve()
@@ -123,7 +131,8 @@ class Ticker:
         try:
             return self._work(seconds - (time.monotonic() - began), asked)
         except BaseException as error:  # a callback may raise even SystemExit, which must not end the thread
-            warn_once(("otlp", "push", type(error).__name__), "Collecting or pushing metrics raised %r.", error)
+            raised = origin_of(error)
+            warn_once(("otlp", "push", raised), "Collecting or pushing metrics raised %s.", raised)
             return False
         finally:
             self._busy.release()

@@ -105,26 +105,37 @@ class AttributeCache:
         field: Number of the field in which the points of the stream have their attributes.
     """
 
-    __slots__ = ("_field", "_held", "_known")
+    __slots__ = ("_field", "_found", "_held", "_known", "_points")
 
     def __init__(self, field: int) -> None:
         self._field = field
         self._known: dict[int, bytes] = {}
         # Identities are unique only among objects that live.
         self._held: list[Attributes] = []
+        self._points: Sequence[Any] | None = None
+        self._found: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, points: Sequence[Any]) -> list[bytes]:
+    def find(self, points: Sequence[Any], *, lasting: bool = False) -> list[bytes]:
         """Give the bytes of the attributes of points.
 
         Args:
             points: All points of the stream there are now. What belongs to none of them is forgotten in time.
+            lasting: Whether the same list always is of the same series. It is looked through only once then.
 
         Returns:
-            The fields, in the same order.
+            The fields, in the same order. Not to be changed.
         """
+        if not lasting:
+            return self._look_up(points)
+        if points is not self._points:
+            self._found = self._look_up(points)
+            self._points = points
+        return self._found
+
+    def _look_up(self, points: Sequence[Any]) -> list[bytes]:
         known = self._known
         try:
             found = [known[id(point.attributes)] for point in points]

@@ -90,3 +90,12 @@ def all_plain(values: list[int | float]) -> bool:
         return set(map(type, values)) <= _EXACT and sum(map(abs, values)) <= sys.float_info.max
     except (TypeError, OverflowError):  # no numbers at all; an int too large to be added to a float
         return False
+
+
+def all_counted(values: list[int | float]) -> bool:
+    """Tell quickly that all values are those a counter may have: see `all_plain`, and none below zero."""
+    try:
+        in_range = min(values, default=0) >= 0 and sum(values) <= sys.float_info.max
+        return in_range and set(map(type, values)) <= _EXACT
+    except (TypeError, ValueError, OverflowError):
+        return False

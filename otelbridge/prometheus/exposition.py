@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from otelbridge.prometheus.model import Family, Piece, joined
 from otelbridge.prometheus.negotiation import Format, Syntax
-from otelbridge.prometheus.protobuf import protobuf
-from otelbridge.prometheus.text import openmetrics_text, plain_text
+from otelbridge.prometheus.protobuf import protobuf_pieces
+from otelbridge.prometheus.text import openmetrics_pieces, plain_pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from otelbridge.prometheus.model import Family
+    from collections.abc import Callable, Iterable, Sequence
 
 
 def write(families: Sequence[Family], form: Format, *, created: bool = False) -> bytes:
@@ -25,11 +24,25 @@ def write(families: Sequence[Family], form: Format, *, created: bool = False) ->
     Returns:
         The body of the answer.
     """
-    return _WRITERS[form.syntax](families, created)
+    return joined(write_pieces(families, form, created=created))
 
 
-_WRITERS: dict[Syntax, Callable[[Sequence[Family], bool], bytes]] = {
-    Syntax.TEXT: lambda families, created: plain_text(families),  # noqa: ARG005  # it has no place for it
-    Syntax.OPENMETRICS: lambda families, created: openmetrics_text(families, created=created),
-    Syntax.PROTOBUF: lambda families, created: protobuf(families),  # noqa: ARG005  # it is always there
+def write_pieces(families: Sequence[Family], form: Format, *, created: bool = False) -> list[Piece]:
+    """Write families one by one, so that some can be left out.
+
+    Args:
+        families: See `write`.
+        form: See `write`.
+        created: See `write`.
+
+    Returns:
+        What the body of the answer is made of.
+    """
+    return [*_WRITERS[form.syntax](families, created)]
+
+
+_WRITERS: dict[Syntax, Callable[[Sequence[Family], bool], Iterable[Piece]]] = {
+    Syntax.TEXT: lambda families, created: plain_pieces(families),  # noqa: ARG005  # it has no place for it
+    Syntax.OPENMETRICS: lambda families, created: openmetrics_pieces(families, created=created),
+    Syntax.PROTOBUF: lambda families, created: protobuf_pieces(families),  # noqa: ARG005  # it is always there
 }

@@ -78,7 +78,8 @@ class FamilyBook:
     """
 
     def __init__(self, translation: Translation | None = None, options: FamilyOptions | None = None) -> None:
-        self._translation = translation or Translation()
+        self.translation = translation or Translation()
+        """How names are made."""
         self._options = options or FamilyOptions()
         self._shelves: dict[str, Shelf] = {}
         self._owners: dict[str, Shelf] = {}
@@ -131,18 +132,18 @@ class FamilyBook:
 
     def _meet(self, stream: Stream) -> _Known:
         kind = _KINDS[stream.shape]
-        name = self._translation.family(stream.name, stream.unit, stream.shape)
+        name = self.translation.family(stream.name, stream.unit, stream.shape)
         shelf = self._shelves.get(name)
         if shelf is None or shelf.kind is not kind:
             claims = {name + suffix for suffix in _SUFFIXES.get(kind, ("",))}
             if owner := next((self._owners[each] for each in sorted(claims) if each in self._owners), None):
                 _report_clash(stream.name, name, kind, owner.name, owner.kind)
                 return _Known(stream.scope, None)
-            shelf = self._shelves[name] = Shelf(name, kind, stream, self._translation)
+            shelf = self._shelves[name] = Shelf(name, kind, stream, self.translation)
             self._owners.update(dict.fromkeys(claims, shelf))
         shelf.check(stream)
         base = [*self._resource[2], *self._scope_items(stream.scope)]
-        labeller = Labeller(self._translation, base, reserved=_RESERVED.get(kind, frozenset()))
+        labeller = Labeller(self.translation, base, reserved=_RESERVED.get(kind, frozenset()))
         return _Known(stream.scope, (shelf, LabelCache(labeller, shelf.interned, name)))
 
     def _scope_items(self, scope: InstrumentationScope | None) -> list[tuple[str, str]]:
@@ -153,7 +154,7 @@ class FamilyBook:
         if self._options.scope_attributes:
             for key, value in (scope.attributes or {}).items():
                 name = f"{_SCOPE_PREFIX}{key}"
-                if self._translation.label(name) not in _SCOPE_LABELS:  # the specification drops these
+                if self.translation.label(name) not in _SCOPE_LABELS:  # the specification drops these
                     items.append((name, value_text(value)))
         return items
 
@@ -162,9 +163,9 @@ class FamilyBook:
         chosen = [(key, value_text(value)) for key, value in attributes.items() if key in self._options.resource_labels]
         if not attributes or not self._options.target_info:
             return None, chosen
-        labels = Labels(Labeller(self._translation).pairs(attributes))
+        labels = Labels(Labeller(self.translation).pairs(attributes))
         point = NumberDataPoint(attributes, 0, 0, 1)
-        family = Family(_TARGET_INFO, Kind.INFO, _TARGET_HELP, "", self._translation, [labels], [point])
+        family = Family(_TARGET_INFO, Kind.INFO, _TARGET_HELP, "", self.translation, [labels], [point])
         return family, chosen
 
     def _forget_all(self) -> None:
@@ -172,7 +173,7 @@ class FamilyBook:
         self._known.clear()
         self._owners.clear()
         if target := self._resource[1]:
-            self._owners[target.name] = Shelf(target.name, target.kind, None, self._translation)
+            self._owners[target.name] = Shelf(target.name, target.kind, None, self.translation)
 
     def _forget(self, seen: set[tuple[object, ...]]) -> None:
         if len(self._known) > len(seen):

@@ -118,7 +118,7 @@ class LabelCache:
         owner: Name of the family, for reports.
     """
 
-    __slots__ = ("_held", "_interned", "_known", "_labeller", "_owner", "refusing")
+    __slots__ = ("_found", "_held", "_interned", "_known", "_labeller", "_owner", "_points", "refusing")
 
     def __init__(self, labeller: Labeller, interned: dict[Pairs, Labels], owner: str) -> None:
         self._labeller = labeller
@@ -127,11 +127,30 @@ class LabelCache:
         self._known: dict[int, Labels | None] = {}
         # Identities are unique only among objects that live.
         self._held: list[AttributeSet] = []
+        self._points: Sequence[Any] | None = None
+        self._found: list[Labels | None] = []
         self.refusing = False
         """Whether some attribute sets could not be made into labels."""
 
     def __len__(self) -> int:
         return len(self._known)
+
+    def of(self, points: Sequence[Any], *, lasting: bool) -> list[Labels | None]:
+        """Give the labels of all points of a stream; see `find`.
+
+        Args:
+            points: All points there are now.
+            lasting: Whether the same list always is of the same series. It is looked through only once then.
+
+        Returns:
+            Labels in the same order. Not to be changed.
+        """
+        if not lasting:
+            return self.find([point.attributes for point in points])
+        if points is not self._points:
+            self._found = self.find([point.attributes for point in points])
+            self._points = points
+        return self._found
 
     def find(self, sets: Sequence[AttributeSet]) -> list[Labels | None]:
         """Give the labels of all attribute sets of a stream, and forget those that are not among them.

@@ -22,6 +22,8 @@ _SUFFIXES = {
     "gauge": ("",),
     "histogram": ("", "_bucket", "_count", "_sum", "_created"),
     "info": ("", "_info"),
+    "stateset": ("",),
+    "summary": ("", "_count", "_sum", "_created"),
     "unknown": ("",),
 }
 

@@ -16,14 +16,22 @@ from otelbridge.metrics.wire import block, delimited, double, packed_signed, sig
 from otelbridge.prometheus.digits import plain
 from otelbridge.prometheus.exemplars import Exemplar, by_bucket, convert
 from otelbridge.prometheus.exponential import HIGHEST_SCHEMA, LOWEST_SCHEMA, Exponential, is_exponential, spans
-from otelbridge.prometheus.model import Family, Kind
+from otelbridge.prometheus.model import Family, Kind, Piece, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from otelbridge.prometheus.labels import Labels, Pairs
 
-_TYPES = {Kind.COUNTER: 0, Kind.GAUGE: 1, Kind.INFO: 1, Kind.HISTOGRAM: 4}
+_TYPES = {
+    Kind.COUNTER: 0,
+    Kind.GAUGE: 1,
+    Kind.INFO: 1,
+    Kind.STATESET: 1,
+    Kind.SUMMARY: 2,
+    Kind.UNKNOWN: 3,
+    Kind.HISTOGRAM: 4,
+}
 _ZERO_THRESHOLD = 1e-128
 """What the specification gives native histograms that say none; it also tells empty ones from classic ones."""
 
@@ -39,7 +47,13 @@ def protobuf(families: Iterable[Family]) -> bytes:
         schema 8 where theirs is finer; those coarser than schema -4, which Prometheus cannot have, are folded
         into classic buckets. A series that cannot be written is left out, reported once.
     """
-    return b"".join([delimited(_family(family)) for family in families])
+    return joined(protobuf_pieces(families))
+
+
+def protobuf_pieces(families: Iterable[Family]) -> Iterator[Piece]:
+    """Write families one by one; see `protobuf`."""
+    for family in families:
+        yield Piece(family, [delimited(_family(family))])
 
 
 def _family(family: Family) -> bytes:
@@ -84,6 +98,18 @@ def _counter(point: Any, family: Family) -> bytes:
     if point.exemplars and (exemplars := convert(point.exemplars, family.translation)):
         payload += block(2, _exemplar(exemplars[-1]))
     return block(3, payload + _start(3, point))
+
+
+def _summary(point: Any, family: Family) -> bytes:
+    del family
+    quantiles = [block(3, double(1, at) + double(2, value)) for at, value in point.quantiles]
+    payload = unsigned(1, point.count) + double(2, plain(point.sum)) + b"".join(quantiles)
+    return block(4, payload + _start(4, point))
+
+
+def _unknown(point: Any, family: Family) -> bytes:
+    del family
+    return block(5, double(1, point.value))
 
 
 def _histogram(point: Any, family: Family) -> bytes:
@@ -155,5 +181,8 @@ _WRITERS: dict[Kind, Callable[[Any, Family], bytes]] = {
     Kind.COUNTER: _counter,
     Kind.GAUGE: _gauge,
     Kind.INFO: _gauge,
+    Kind.STATESET: _gauge,
+    Kind.SUMMARY: _summary,
+    Kind.UNKNOWN: _unknown,
     Kind.HISTOGRAM: _histogram,
 }

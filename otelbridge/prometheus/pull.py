@@ -14,12 +14,12 @@ from otelbridge.prometheus.reader import PrometheusReader
 from otelbridge.prometheus.readiness import ComponentHealth, Readiness
 from otelbridge.prometheus.serving import AsgiEndpoint, MetricsSite, SiteOptions
 from otelbridge.prometheus.tls import ServerTls, TlsOptions
-from otelbridge.prometheus.web_config import WebConfigFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otelbridge.config.options import Prometheus
+    from otelbridge.prometheus.web_config import WebConfigFile
 
 
 class Pull:
@@ -122,6 +122,8 @@ class Pull:
 def _web_config(config: Prometheus) -> WebConfigFile | None:
     if not config.web_config_file:
         return None
+    from otelbridge.prometheus.web_config import WebConfigFile
+
     return WebConfigFile(config.web_config_file, AccessOptions(insecure=config.insecure))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import (
@@ -20,9 +21,11 @@ from otelbridge.catalogue.naming import Shape, Strategy
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.current import Current
 from otelbridge.metrics.provider import MeterProvider
-from otelbridge.prometheus.exposition import write
+from otelbridge.prometheus.exposition import write_pieces
 from otelbridge.prometheus.families import FamilyBook, FamilyOptions
+from otelbridge.prometheus.model import Family, Piece, joined
 from otelbridge.prometheus.negotiation import Format, choose
+from otelbridge.prometheus.neighbours import NeighbourBook
 from otelbridge.prometheus.streams import Stream
 from otelbridge.prometheus.translation import Translation
 
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
     from otelbridge.metrics.current import CurrentStream
-    from otelbridge.prometheus.model import Family
 
 _CUMULATIVE = dict.fromkeys(
     (Counter, UpDownCounter, Histogram, ObservableCounter, ObservableUpDownCounter, ObservableGauge),
@@ -87,6 +89,9 @@ class PrometheusReader(MetricReader):
         super().__init__(preferred_temporality=_CUMULATIVE)
         self.cardinality_limits: Mapping[str, int] = cardinality_limits or {}
         """See the class."""
+        self.left_out = 0
+        """How many families were left out of the last page, since it would have been too large."""
+        self._collected: Callable[[float], None] | None = None
         self._options = FamilyOptions(
             target_info=not disable_target_info,
             scope_labels=scope_info_enabled,
@@ -98,6 +103,7 @@ class PrometheusReader(MetricReader):
         self._created = created
         self._max_bytes = max_bytes
         self._books: dict[Translation, FamilyBook] = {}
+        self._neighbours: dict[Translation, NeighbourBook] = {}
         self._current = Current()
         self._provider: MeterProvider | None = None
         self._data: MetricsData | None = None
@@ -115,12 +121,21 @@ class PrometheusReader(MetricReader):
             The page and its content type.
         """
         form = wanted if isinstance(wanted, Format) else choose(wanted)
+        began = perf_counter()
         with self._rendering:
             families = self._families(Translation.settle(self._strategy, form.escaping))
-            body = write(families, form, created=self._created)
-            if len(body) > self._max_bytes:
-                body = self._cut(families, form)
+            body = joined(self._cut(write_pieces(families, form, created=self._created)))
+        if self._collected is not None and not self._stopped:
+            self._collected(perf_counter() - began)
         return Exposition(form.content_type, body)
+
+    def watch(self, collected: Callable[[float], None]) -> None:
+        """Have somebody told how long each page took.
+
+        Args:
+            collected: Is given the seconds, as soon as the page is there.
+        """
+        self._collected = collected
 
     def after_fork(self) -> None:
         """Begin anew in a forked child."""
@@ -155,22 +170,34 @@ class PrometheusReader(MetricReader):
         return book.families(self._data)
 
     def _build(self, book: FamilyBook, resource: Resource, streams: Sequence[CurrentStream]) -> list[Family]:
-        return book.build(resource, [self._stream(stream) for stream in streams if stream.kind])
+        ours = [self._stream(stream) for stream in streams if stream.kind and stream.foreign is None]
+        families = book.build(resource, ours)
+        if len(ours) < len(streams):
+            neighbours = self._neighbours.get(book.translation)
+            if neighbours is None:
+                neighbours = self._neighbours[book.translation] = NeighbourBook(book.translation)
+            families += neighbours.beside(families, streams)
+        return families
 
     def _stream(self, stream: CurrentStream) -> Stream:
         shape = _SHAPES[stream.kind] if stream.kind != "sum" else _SUMS[stream.monotonic]
         name = self._prefix + stream.name
-        return Stream(stream.scope, name, stream.unit, stream.description, shape, stream.points)
+        return Stream(stream.scope, name, stream.unit, stream.description, shape, stream.points, stream.lasting)
 
-    def _cut(self, families: list[Family], form: Format) -> bytes:
-        sizes = [(len(write([family], form, created=self._created)), at) for at, family in enumerate(families)]
-        total, left_out = sum(size for size, _ in sizes), set[int]()
+    def _cut(self, pieces: list[Piece]) -> list[Piece]:
+        sizes = [(piece.size, at) for at, piece in enumerate(pieces)]
+        total, left_out = sum(size for size, _ in sizes), dict[int, Family]()
         for size, at in sorted(sizes, reverse=True):
+            family = pieces[at].family
             if total <= self._max_bytes:
                 break
-            total -= size
-            left_out.add(at)
-        names = ", ".join(families[at].name for at in sorted(left_out))
+            if family is not None:
+                total -= size
+                left_out[at] = family
+        self.left_out = len(left_out)
+        if not left_out:
+            return pieces
+        names = ", ".join(left_out[at].name for at in sorted(left_out))
         warn_once(
             ("prometheus", "size"),
             "The metrics page is larger than %d bytes; left out are the largest families: %.500s. Drop attributes by "
@@ -178,8 +205,7 @@ class PrometheusReader(MetricReader):
             self._max_bytes,
             names,
         )
-        kept = [family for at, family in enumerate(families) if at not in left_out]
-        return write(kept, form, created=self._created)
+        return [piece for at, piece in enumerate(pieces) if at not in left_out]
 
 
 class _Chosen(frozenset[str]):

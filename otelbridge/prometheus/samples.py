@@ -37,6 +37,17 @@ class SampleText:
         else:
             self._head, self._bare = f'{{"{escaped(name)}",', f'{{"{escaped(name)}"}}'
 
+    def lead(self, labels: str) -> str:
+        """Write what stands before a value.
+
+        Args:
+            labels: The text of its labels; empty where it has none.
+
+        Returns:
+            The begin of the line.
+        """
+        return f"{self._head}{labels}}} " if labels else f"{self._bare} "
+
     def line(self, labels: str, value: str) -> str:
         """Write one sample.
 
@@ -68,6 +79,42 @@ class SampleText:
                 for text, value in zip(labels, values, strict=True)
             ]
         )
+
+
+class Frame:
+    """The lines of series that stay the same from page to page, all but the values.
+
+    What stands before each value is kept, which takes the memory of the page itself.
+    """
+
+    __slots__ = ("_name", "_parts")
+
+    def __init__(self) -> None:
+        self._name: str | None = None
+        self._parts: list[str] = []
+
+    def lines(self, name: str, labels: Iterable[str], values: list[int | float]) -> str:
+        """Write the samples.
+
+        Args:
+            name: Their name.
+            labels: The text of the labels of each: those of the first call, as they are not looked at again.
+            values: The value of each: exact ints and floats, all finite.
+
+        Returns:
+            The lines, each with its end.
+
+        Raises:
+            ValueError: There are not as many values as series.
+        """
+        if name != self._name:
+            lead = SampleText(name).lead
+            self._parts = [part for text in labels for part in (f"\n{lead(text)}", "")] + ["\n"]
+            self._parts[0] = self._parts[0][1:]  # the end of no line
+            self._name = name
+        parts = self._parts.copy()
+        parts[1::2] = map(repr, values)
+        return "".join(parts)
 
 
 class HistogramText:
@@ -120,6 +167,32 @@ class HistogramText:
         if total is None:
             return (template % cumulative).replace(self._mark, labels)
         return (template % (*cumulative, number(total), cumulative[-1])).replace(self._mark, labels)
+
+    def block(self, labels: list[str], counts: Iterable[Sequence[int]], totals: list[int | float]) -> list[str]:
+        """Write many series at once.
+
+        Args:
+            labels: See `lines`, of each.
+            counts: See `lines`, of each.
+            totals: The sum of each: exact ints and floats, all finite.
+
+        Returns:
+            The lines of each.
+
+        Raises:
+            ValueError: See `lines`.
+            TypeError: There are not as many counts as buckets, or see `lines`.
+        """
+        rows = zip(labels, counts, totals, strict=True)
+        if self._closed or not all(labels):
+            return [self.lines(*row) for row in rows]
+        key = (True, True)
+        template, mark = self._templates.get(key) or self._template(key), self._mark
+        written: list[str] = []
+        for text, row, total in rows:
+            cumulative = (*accumulate(row),)
+            written.append((template % (*cumulative, total, cumulative[-1])).replace(mark, text))
+        return written
 
     def _template(self, key: tuple[bool, bool]) -> str:
         labelled, with_sum = key

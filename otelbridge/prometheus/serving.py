@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -229,6 +228,8 @@ class AsgiEndpoint:
         answer = self._site.answer(request)
         if isinstance(answer, Response):
             return answer
+        import asyncio  # whoever awaits this has it; others do without
+
         try:
             return await asyncio.wait_for(asyncio.wrap_future(answer), self._site.options.answer_seconds)
         except asyncio.TimeoutError:

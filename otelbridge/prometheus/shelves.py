@@ -9,8 +9,9 @@ from opentelemetry.sdk.metrics.export import NumberDataPoint
 from otelbridge.catalogue.naming import Shape, encodable, unit_words
 from otelbridge.diagnostics import warn_once
 from otelbridge.prometheus.collisions import combine
-from otelbridge.prometheus.digits import all_plain, plain
+from otelbridge.prometheus.digits import all_counted, all_plain, plain
 from otelbridge.prometheus.model import Family, Kind
+from otelbridge.prometheus.samples import Frame
 from otelbridge.prometheus.translation import Translation, is_legacy
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class Shelf:
         self.interned: dict[Pairs, Labels] = {}
         self.labels: list[Labels] = []
         self._points: list[Any] = []
+        self._values: list[int | float] = []
+        self._finite = True
+        self._before: list[Labels] = []
+        self._frame: Frame | None = None
         self._translation = translation
         self._help = "" if stream is None else _help(stream)
         self._unit = "" if stream is None else _shown_unit(name, kind, stream.unit)
@@ -60,35 +65,55 @@ class Shelf:
 
     def clear(self) -> None:
         """Begin another scrape."""
-        self.labels, self._points = [], []
+        self.labels, self._points, self._values = [], [], []
+        self._finite = True
 
     def take(self, cache: LabelCache, stream: Stream) -> None:
         """Put the series of a stream here."""
         points = stream.points
-        labels = cache.find([point.attributes for point in points])
-        if cache.refusing or not self._in_order(points):
+        labels = cache.of(points, lasting=stream.lasting)
+        values = self._values_of(points)
+        if cache.refusing or not self._in_order(values):
             whole = [(who, self._corrected(what)) for who, what in zip(labels, points, strict=True) if who is not None]
             labels = [who for who, what in whole if what is not None]
             points = [what for _, what in whole if what is not None]
+            values = self._values_of(points)
+            self._finite = self._finite and all_plain(values)
         self.labels += cast("list[Labels]", labels)
         self._points += points
+        self._values += values
 
     def family(self) -> Family:
         """Give the family as this scrape found it."""
+        family = Family(self.name, self.kind, self._help, self._unit, self._translation)
+        if self.labels == self._before and len(self.interned) <= len(self.labels):  # nearly always
+            self._frame = self._frame or Frame()
+        else:
+            self._frame = None
+            self._settle()
+        family.labels, family.points, family.frame = self.labels, self._points, self._frame
+        if self._finite and len(self._values) == len(self._points):
+            family.values = self._values
+        return family
+
+    def _settle(self) -> None:
+        """Make one of what has the same labels, and forget labels that nobody has."""
         live = set(self.labels)
+        self._before = self.labels
         if len(live) < len(self.labels):
             self.labels, self._points = combine(self.name, self.labels, self._points, additive=self._additive)
+            self._before, self._finite = [], False
         if len(self.interned) > len(self.labels):
             # In place, since the caches of the streams share it.
             for pairs in [pairs for pairs, labels in self.interned.items() if labels not in live]:
                 del self.interned[pairs]
-        return Family(self.name, self.kind, self._help, self._unit, self._translation, self.labels, self._points)
 
-    def _in_order(self, points: Sequence[Any]) -> bool:
-        if self.kind is Kind.HISTOGRAM:
-            return True  # whoever writes them looks at each
-        values = [point.value for point in points]
-        return all_plain(values) and (self.kind is not Kind.COUNTER or min(values, default=0) >= 0)
+    def _values_of(self, points: Sequence[Any]) -> list[Any]:
+        return [] if self.kind is Kind.HISTOGRAM else [point.value for point in points]
+
+    def _in_order(self, values: list[Any]) -> bool:
+        # Whoever writes histograms looks at each.
+        return all_counted(values) if self.kind is Kind.COUNTER else all_plain(values)
 
     def _corrected(self, point: Any) -> Any:
         if self.kind is Kind.HISTOGRAM:

@@ -41,6 +41,9 @@ class Stream:
     """One data point of the SDK for each series, or an object with the same attributes. Its ``attributes``
     are the same object at each scrape wherever possible, since labels are remembered by it."""
 
+    lasting: bool = False
+    """Whether ``points`` is the same list at each scrape as long as it is the same series."""
+
 
 def read(data: MetricsData | None) -> tuple[Resource | None, list[Stream]]:
     """Read what a reader of the SDK has collected.

@@ -182,8 +182,14 @@ def test_others_see_what_is_observed_and_when(group: Path) -> None:
         other.observing = True
         book.refreshed += 1
         assert shelf.observing() == {book.uid: 42, other.uid: 0}
+        before = shelf.observing()
+        assert shelf.waiting(before) == before
+        book.refreshed += 1
+        assert shelf.waiting(before) == {other.uid: 0}
         book.observing = False
         assert shelf.observing() == {other.uid: 0}
+        other.close()
+        assert shelf.waiting(before) == {}
 
 
 FORK = """

@@ -165,6 +165,18 @@ def test_when_nothing_can_be_used_each_one_is_named(base: Path, monkeypatch: pyt
     assert isinstance(refused.value, OSError)
 
 
+def test_the_working_directory_is_never_used(on_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from otelbridge.cells import directory
+
+    # Where no directory for temporary files can be written to, tempfile names the working directory.
+    monkeypatch.chdir(on_disk)
+    monkeypatch.setattr(tempfile, "tempdir", str(on_disk))
+    monkeypatch.delenv("TMPDIR", raising=False)
+    assert on_disk not in list(directory._bases(None))
+    monkeypatch.setenv("TMPDIR", str(on_disk))
+    assert on_disk in list(directory._bases(None))
+
+
 # Groups.
 
 

@@ -13,8 +13,10 @@ from otelbridge.cells.folding import fold
 from otelbridge.cells.names import BASE
 from otelbridge.cells.shelf import Shelf
 from tests.cells.books import COUNTER, HISTOGRAM, add, count, memory_directory, run, series
+from tests.workers.soak import LENGTHS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 group = pytest.fixture(memory_directory)
@@ -101,7 +103,7 @@ hear, say = os.pipe()
 chance, seed = random.Random(2), 100
 shelf, other, expected, looks, back, before = Shelf(directory), Shelf(directory), 0, 0, 0, [0, 0.0, 0]
 folders = {start(folder, 1, say), start(folder, 2, say)}
-for _ in range(60):
+for _ in range(int(sys.argv[2])):
     numbers = [chance.randrange(1, 1000) for _ in range(4)]
     expected += sum(numbers)
     children = {start(suicide, number) for number in numbers}
@@ -173,8 +175,14 @@ def test_workers_killed_from_outside_lose_at_most_what_they_were_doing(group: Pa
     assert 0 <= said["end"] - said["witness"] <= 16
 
 
-def test_folders_killed_at_every_step_lose_and_double_nothing(group: Path) -> None:
-    said = json.loads(run(FOLDERS, group))
+def test_folders_killed_at_every_step_lose_and_double_nothing(
+    group: Path, record_property: Callable[[str, object], None]
+) -> None:
+    rounds = LENGTHS.folded_rounds
+    said = json.loads(run(FOLDERS, group, rounds, timeout=60 + rounds / 5))
+    record_property("workers killed", 4 * rounds)
+    record_property("folders killed", said["kills"])
+    record_property("looks", said["looks"])
     assert said["end"][0] == said["end"][2] == said["expected"]
     assert said["folded"] == said["anew"] == said["end"]
     assert said["back"] == 0

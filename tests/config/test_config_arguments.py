@@ -38,6 +38,8 @@ def test_no_arguments_say_nothing() -> None:
         ({"otlp": OtlpOptions(interval=-1)}, "otlp.interval"),
         ({"otlp": [OtlpOptions(), OtlpOptions(protocol="http/json")]}, "otlp[1].protocol"),  # type: ignore[arg-type]
         ({"otlp": OtlpOptions(temporality="Delta")}, "otlp.temporality"),  # type: ignore[arg-type]
+        ({"otlp": OtlpOptions(headers_file=" ")}, "otlp.headers_file"),
+        ({"otlp": OtlpOptions(headers_file="key=value/x")}, "otlp.headers_file looks like headers"),
         ({"otlp": OtlpOptions(headers=3)}, "otlp.headers"),  # type: ignore[arg-type]
         ({"domains": "agents"}, "domains"),
         ({"domains": [1]}, "domains"),

@@ -96,6 +96,14 @@ def test_a_broken_header_is_never_shown(signal: str, text: str) -> None:
     assert SECRET not in repr(raised.value.__cause__)
 
 
+@pytest.mark.parametrize("text", [f"authorization=Bearer {SECRET}", f"a=1\nb={SECRET}", f"x={SECRET}/{SECRET}"])
+def test_headers_in_the_place_of_their_file_are_never_shown(text: str) -> None:
+    with pytest.raises(ConfigError, match="OTELBRIDGE_OTLP_HEADERS_FILE") as raised:
+        settings_from_environment({"OTELBRIDGE_OTLP_HEADERS_FILE": text})
+    assert SECRET not in str(raised.value)
+    assert settings_from_environment({"OTELBRIDGE_OTLP_HEADERS_FILE": "./a=b"}).otlp[0].headers_file == "./a=b"
+
+
 def test_headers_are_in_no_repr() -> None:
     settings = settings_from_environment({"OTEL_EXPORTER_OTLP_HEADERS": f"Authorization=Bearer {SECRET}"})
     assert settings.otlp is not None

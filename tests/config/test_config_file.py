@@ -98,6 +98,14 @@ def test_headers_come_from_both_forms(load: Any) -> None:
     assert settings.otlp[0].traces_headers == {}
 
 
+def test_our_section_names_a_file_of_headers_for_the_one_exporter(load: Any) -> None:
+    own = {"distribution": {"otelbridge": {"otlp": {"headers_file": "/run/secrets/headers"}}}}
+    (with_exporter,) = load({**periodic({"otlp_http": {"endpoint": "http://a/x"}}), **own}).otlp
+    assert (with_exporter.metrics_endpoint, with_exporter.headers_file) == ("http://a/x", "/run/secrets/headers")
+    assert load(own).otlp == (OtlpOptions(headers_file="/run/secrets/headers"),)
+    assert load({"distribution": {"otelbridge": {"otlp": {}}}}).otlp is None
+
+
 def test_the_exporter_of_spans_joins_the_destination_of_metrics(load: Any) -> None:
     settings = load(
         {
@@ -290,6 +298,16 @@ def test_views_select_by_type_of_instrument(load: Any, kind: str) -> None:
             {"distribution": {"otelbridge": {"prometheus": {"cardinality_limits": {"x": 1}}}}},
             "kind of instrument in distribution.otelbridge.prometheus.cardinality_limits",
         ),
+        ({"distribution": {"otelbridge": {"otlp": {"headers": "/x"}}}}, "Did you mean 'headers_file'"),
+        ({"distribution": {"otelbridge": {"otlp": "/x"}}}, "distribution.otelbridge.otlp is str"),
+        ({"distribution": {"otelbridge": {"otlp": {"headers_file": 3}}}}, "distribution.otelbridge.otlp.headers_file"),
+        (
+            {
+                "meter_provider": {"readers": 2 * [{"periodic": {"exporter": {"otlp_http": None}}}]},
+                "distribution": {"otelbridge": {"otlp": {"headers_file": "/x"}}},
+            },
+            "headers_file is for one OTLP exporter, and the file has 2",
+        ),
         ({**periodic({"otlp_http": None}), **spans(otlp_grpc=None)}, "tracer_provider.processors[0].batch"),
         ({"file_format": "2.0"}, "file_format"),
         ("", "empty"),
@@ -322,6 +340,9 @@ def test_an_unreadable_file_is_named(tmp_path: Path, name: str) -> None:
         periodic({"otlp_http": {"headers": [{"name": f"{SECRET}:", "value": "x"}]}}),
         periodic({"otlp_http": {"headers_list": SECRET}}),
         periodic({"otlp_http": {"endpoint": f"http://u:{SECRET}@host:x"}}),
+        {"distribution": {"otelbridge": {"otlp": f"headers_file:{SECRET}"}}},
+        {"distribution": {"otelbridge": {"otlp": {"headers_file": f"key={SECRET}"}}}},
+        {"distribution": {"otelbridge": {"otlp": {"headers_file": {"key": SECRET}}}}},
         f'file_format: "1.0"\nx: {{authorization: {SECRET}',
         f'file_format: "1.0"\nauthorization: *{SECRET}',
         f'file_format: "1.0"\nauthorization: !{SECRET} x',

@@ -327,6 +327,13 @@ ROWS |= {
         "base2_exponential_bucket_histogram",
         (push(default_histogram_aggregation="explicit_bucket_histogram"), "explicit_bucket_histogram"),
     ),
+    "headers_file": (
+        lambda c: c.otlp[0].headers_file if c.otlp else None,
+        None,
+        (otlp(enabled=True, headers_file="a"), "a"),
+        ({**ON, "OTELBRIDGE_OTLP_HEADERS_FILE": "e"}, "e"),
+        ({**push(), **own(otlp={"headers_file": "/f"})}, "/f"),
+    ),
     "interval": destination_row(
         "interval", 60.0, 1.0, "OTEL_METRIC_EXPORT_INTERVAL", "2000", 2.0, (push({"interval": 3000}), 3.0)
     ),

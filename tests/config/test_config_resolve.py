@@ -69,6 +69,21 @@ def test_a_higher_endpoint_hides_the_special_ones_below() -> None:
     assert config.otlp[0].timeout == 2.0
 
 
+def test_higher_headers_hide_a_file_below_and_not_beside() -> None:
+    environ = {"OTELBRIDGE_OTLP_HEADERS_FILE": "/e", "OTEL_EXPORTER_OTLP_HEADERS": "k=e"}
+    beside = decide(environ, otlp=True).otlp[0]
+    below = decide(environ, otlp=OtlpOptions(enabled=True, headers={"k": "a"})).otlp[0]
+    above = decide(environ, otlp=OtlpOptions(enabled=True, headers_file="/a")).otlp[0]
+    assert (beside.headers, beside.headers_file) == ({"k": "e"}, "/e")
+    assert (below.headers, below.headers_file) == ({"k": "a"}, None)
+    assert (above.headers, above.headers_file) == ({"k": "e"}, "/a")
+
+
+def test_a_file_of_headers_is_for_metrics_alone() -> None:
+    config = decide({"OTELBRIDGE_OTLP_HEADERS_FILE": "/e"}, otlp=True, traces=True)
+    assert [each.headers_file for each in (*config.otlp, *config.spans)] == ["/e", None]
+
+
 def test_the_query_of_a_base_endpoint_stays_at_the_end() -> None:
     assert decide(otlp="http://a/x?k=v").otlp[0].metrics_endpoint == "http://a/x/v1/metrics?k=v"
 

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 OWN_LABELS = frozenset({"job", "instance"})
 
 # Read from the machine or the clock at each collection, so two collections differ by nature.
-MOVING = ("system_", "process_", "cpython_", "otel_sdk_", "target_info")
+MOVING = ("system_", "process_", "cpython_", "otel_sdk_", "otelbridge_push_", "target_info")
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

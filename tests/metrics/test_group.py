@@ -170,6 +170,15 @@ def test_observed_values_are_merged_by_their_kind(start) -> None:
     assert first("collect") == {"oc": {(("k", "v"),): 21}, "ou": {(): 1}}
 
 
+def test_who_only_looks_is_shown_what_the_others_observe(start) -> None:
+    looking, observed = start(2)
+    observed("observe", "gauge", "og", (0.5, None))
+    deadline = time.monotonic() + 10
+    while not (shown := looking("collect")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert shown == {"og": {(): 0.5}}
+
+
 def test_a_counter_that_is_no_longer_observed_keeps_what_it_had(start) -> None:
     first, second = start(2)
     first("observe", "counter", "oc", (5, {"k": "v"}))

@@ -210,6 +210,19 @@ def test_it_says_what_upstream_says(collected) -> None:
     )
 
 
+@pytest.mark.parametrize("first", [0.0, -0.0])
+def test_zero_and_minus_zero_are_two_bounds(first) -> None:
+    encoder = Encoder()
+    for bound in (first, -first):
+        point = HistogramDataPoint({}, 1, 2, 1, 0.5, [0, 1], [bound], 0.5, 0.5)
+        scope = ScopeMetrics(
+            InstrumentationScope("shop", "1"), [Metric("h", "", "", Histogram([point], CUMULATIVE))], ""
+        )
+        collected = MetricsData([ResourceMetrics(Resource({}), [scope], "")])
+        (request,) = encoder.encode_data(collected)
+        assert exact(parsed(request.body)) == exact(upstream(collected))
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(collected(), min_size=2, max_size=2))
 def test_what_is_remembered_changes_nothing(exports) -> None:

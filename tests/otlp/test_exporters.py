@@ -11,6 +11,7 @@ from dataclasses import replace
 import grpc
 import pytest
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 from opentelemetry.sdk.resources import Resource
 
@@ -19,6 +20,8 @@ from otelbridge.errors import ConfigError
 from otelbridge.metrics.pipeline import Pipeline
 from otelbridge.otlp.reader import create_otlp_reader
 from otelbridge.otlp.spans import Spans
+from tests.otlp import faults
+from tests.otlp.pushing import SLACK, timed
 from tests.receiver import Receiver
 
 
@@ -174,6 +177,42 @@ def test_spans_arrive(receiver) -> None:
     path, _, message = receiver.requests[0]
     assert path == "/v1/traces"
     assert message.resource_spans[0].scope_spans[0].spans[0].name == "work"
+
+
+def test_spans_over_grpc_arrive() -> None:
+    received: list[trace_service_pb2.ExportTraceServiceRequest] = []
+
+    class Service(trace_service_pb2_grpc.TraceServiceServicer):
+        def Export(self, request, context):  # noqa: N802  # the name is the service's
+            received.append(request)
+            return trace_service_pb2.ExportTraceServiceResponse()
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Service(), server)
+    url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    spans = Spans(Resource.create({}), (Otlp(metrics_endpoint="http://h/", traces_endpoint=url, protocol="grpc"),))
+    with spans.provider.get_tracer("test").start_as_current_span("work"):
+        pass
+    assert spans.close(5)
+    server.stop(None)
+    assert received[0].resource_spans[0].scope_spans[0].spans[0].name == "work"
+
+
+@pytest.mark.parametrize("behaviour", [faults.hang, faults.answer(503), faults.answer(400)])
+def test_spans_that_do_not_arrive_are_told_in_time(behaviour, caplog) -> None:
+    with faults.Receiver(behaviour) as silent:
+        spans = Spans(Resource.create({}), (_otlp(silent.url.removesuffix("/v1/metrics")),))
+        tracer = spans.provider.get_tracer("test")
+        for end in (spans.force_flush, spans.close):
+            with tracer.start_as_current_span("work"):
+                pass
+            told = timed(lambda end=end: end(0.3))
+            assert not told.result
+            assert told.seconds < SLACK
+        assert not spans.close(0.3)
+    said = [record.getMessage() for record in caplog.records if str(silent.port) in record.getMessage()]
+    assert [line.startswith("Spans do not arrive") for line in said] in ([], [True])
 
 
 def test_a_flush_that_does_not_arrive_says_so() -> None:

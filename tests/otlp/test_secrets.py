@@ -104,9 +104,11 @@ def _everything_said(transport, url: str, headers_file: str, caplog, capfd) -> s
     return "\n".join([*said, *(f"{record!r} {record.__dict__}" for record in caplog.records), *capfd.readouterr()])
 
 
-def _config(url: str, protocol: str = "http/protobuf") -> Otlp:
+def _config(url: str, headers_file: str, protocol: str = "http/protobuf") -> Otlp:
     headers = {"x-api-key": f"{CANARY} key", "proxy-authorization": f"Basic {_TOKEN}"}
-    return Otlp(metrics_endpoint=url, traces_endpoint=url, protocol=protocol, headers=headers)
+    return Otlp(
+        metrics_endpoint=url, traces_endpoint=url, protocol=protocol, headers=headers, headers_file=headers_file
+    )
 
 
 def _with_secrets(url: str) -> str:
@@ -123,7 +125,7 @@ def test_over_http(fault, headers_file, caplog, capfd) -> None:
     caplog.set_level(logging.DEBUG)
     with Receiver(HTTP_FAULTS[fault]) as receiver:
         url = _with_secrets(receiver.url)
-        said = _everything_said(HttpTransport(_config(url), headers_file), url, headers_file, caplog, capfd)
+        said = _everything_said(HttpTransport(_config(url, headers_file)), url, headers_file, caplog, capfd)
         sent = _told(receiver.exchanges[0])
     assert sent.count(CANARY) == 3
     assert _TOKEN in sent
@@ -135,7 +137,7 @@ def test_over_grpc(fault, headers_file, caplog, capfd) -> None:
     caplog.set_level(logging.DEBUG)
     with GrpcReceiver(GRPC_FAULTS[fault]) as receiver:
         url = _with_secrets(receiver.url)
-        said = _everything_said(GrpcTransport(_config(url, "grpc"), headers_file), url, headers_file, caplog, capfd)
+        said = _everything_said(GrpcTransport(_config(url, headers_file, "grpc")), url, headers_file, caplog, capfd)
         sent = str(receiver.calls[0][1])
     assert sent.count(CANARY) == 2
     assert _TOKEN in sent
@@ -147,7 +149,7 @@ def test_over_grpc(fault, headers_file, caplog, capfd) -> None:
 def test_where_nothing_can_be_reached(kind, host, headers_file, caplog, capfd) -> None:
     caplog.set_level(logging.DEBUG)
     url = _with_secrets(f"http://{host}:{free_port()}")
-    _assert_clean(_everything_said(kind(_config(url), headers_file), url, headers_file, caplog, capfd))
+    _assert_clean(_everything_said(kind(_config(url, headers_file)), url, headers_file, caplog, capfd))
 
 
 @pytest.mark.parametrize("kind", [HttpTransport, GrpcTransport])

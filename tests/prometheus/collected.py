@@ -106,7 +106,7 @@ def samples(families) -> Samples:
     for family in families:
         for sample in family.samples:
             labels = {key: value for key, value in sample.labels.items() if value}
-            if "le" in labels and sample.name.endswith("_bucket"):
+            if "le" in labels and family.type == "histogram":
                 labels["le"] = repr(float(labels["le"]))
             key = (sample.name, tuple(sorted(labels.items())))
             assert key not in found, f"{key} is there twice"

@@ -46,7 +46,13 @@ _MESSAGES = {
         "zero_count 7 uint64, negative_span 9 *BucketSpan, negative_delta 10 *sint64, positive_span 12 *BucketSpan, "
         "positive_delta 13 *sint64, created_timestamp 15 Timestamp, exemplars 16 *Exemplar"
     ),
-    "Metric": "label 1 *LabelPair, gauge 2 Gauge, counter 3 Counter, histogram 7 Histogram",
+    "Quantile": "quantile 1 double, value 2 double",
+    "Summary": "sample_count 1 uint64, sample_sum 2 double, quantile 3 *Quantile, created_timestamp 4 Timestamp",
+    "Untyped": "value 1 double",
+    "Metric": (
+        "label 1 *LabelPair, gauge 2 Gauge, counter 3 Counter, summary 4 Summary, untyped 5 Untyped, "
+        "histogram 7 Histogram"
+    ),
     "MetricFamily": "name 1 string, help 2 string, type 3 uint32, metric 4 *Metric, unit 5 string",
 }
 _PACKAGE = "io.prometheus.client"

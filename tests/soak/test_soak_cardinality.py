@@ -15,13 +15,17 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from otelbridge.metrics.processes import Processes
 from otelbridge.metrics.provider import MeterProvider
 from otelbridge.metrics.view import View
+from tests.workers.soak import LENGTHS
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.endtoend
 
 VERBS = {"counter": "add", "up_down_counter": "add", "histogram": "record", "exponential": "record", "gauge": "set"}
 OBSERVABLE = ["observable_counter", "observable_up_down_counter", "observable_gauge"]
 DELTA = {Histogram: AggregationTemporality.DELTA}
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_FIRST = 10_000
+"""Attribute sets after which the limit is long reached."""
+
 _MAX_GROWTH = 10_000_000
 """Bytes of memory that a flood may cost, once the limit is reached."""
 
@@ -69,14 +73,13 @@ def _flood(provider: Any, kind: str, sets: range) -> None:
 
 
 @pytest.mark.parametrize("kind", VERBS)
-def test_a_flood_of_attribute_sets(provider, kind, full) -> None:
-    many = 1_000_000 if full else 40_000
-    reader = provider._metric_readers[0]
-    _flood(provider, kind, range(20_000))
+def test_a_flood_of_attribute_sets(provider, kind) -> None:
+    many, reader = LENGTHS.sets, provider._metric_readers[0]
+    _flood(provider, kind, range(_FIRST))
     points(reader, kind)
     before = resident()
-    for begin in range(20_000, many, 20_000):
-        _flood(provider, kind, range(begin, begin + 20_000))
+    for begin in range(_FIRST, many, _FIRST):
+        _flood(provider, kind, range(begin, begin + _FIRST))
         points(reader, kind)
     assert resident() - before < _MAX_GROWTH
     shown = points(reader, kind)
@@ -85,8 +88,8 @@ def test_a_flood_of_attribute_sets(provider, kind, full) -> None:
 
 
 @pytest.mark.parametrize("kind", OBSERVABLE)
-def test_a_flood_of_observed_attribute_sets(provider, kind, full) -> None:
-    rounds, sets = (100 if full else 4), 10_000
+def test_a_flood_of_observed_attribute_sets(provider, kind) -> None:
+    rounds, sets = max(LENGTHS.sets // _FIRST, 3), _FIRST
     turn = 0
 
     def observe(_: Any) -> list[Observation]:
@@ -103,8 +106,8 @@ def test_a_flood_of_observed_attribute_sets(provider, kind, full) -> None:
 
 
 @pytest.mark.parametrize("kind", VERBS)
-def test_series_that_come_and_go(provider, kind, full) -> None:
-    many = 1_000_000 if full else 20_000
+def test_series_that_come_and_go(provider, kind) -> None:
+    many = LENGTHS.passing_sets
     create = "histogram" if kind == "exponential" else kind
     instrument = getattr(provider.get_meter("lib"), f"create_{create}")(kind)
     write = getattr(instrument, VERBS[kind])
@@ -122,8 +125,8 @@ def test_series_that_come_and_go(provider, kind, full) -> None:
     assert provider.held == 0
 
 
-def test_a_flood_of_names_and_scopes(provider, full) -> None:
-    names, scopes = (1_000_000, 100_000) if full else (30_000, 15_000)
+def test_a_flood_of_names_and_scopes(provider) -> None:
+    names, scopes = LENGTHS.names, LENGTHS.scopes
     reader, meter, before = provider._metric_readers[0], provider.get_meter("lib"), 0
     for number in range(names):
         meter.create_counter(f"c{number}").add(1)

@@ -1,4 +1,7 @@
-"""A process that does seven jobs and ends in the way it is told: ``python -m tests.workers.endings HOW``."""
+"""A process that does seven jobs and ends in the way it is told: ``python -m tests.workers.endings HOW``.
+
+Its jobs, and those of its child where it has one, are of the kind HOW.
+"""
 
 from __future__ import annotations
 
@@ -25,27 +28,28 @@ def _signalled(number: int) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), number)
 
 
-def _work(jobs: int) -> None:
+def _work(how: str, jobs: int) -> None:
     for _ in range(jobs):
-        service.work()
+        service.jobs.add(1, {"kind": how})
+        service.sizes.record(1.0)
 
 
-def _be_a_child() -> None:
+def _be_a_child(how: str) -> None:
     service.start()
-    _work(OF_A_CHILD)
+    _work(how, OF_A_CHILD)
     os._exit(0)
 
 
 def _fork() -> None:
     child = os.fork()
     if child == 0:
-        _be_a_child()
+        _be_a_child(sys.argv[1])
     os.waitpid(child, 0)
 
 
 def _child_of(method: str) -> Callable[[], None]:
     def start() -> None:
-        child = multiprocessing.get_context(method).Process(target=_be_a_child)
+        child = multiprocessing.get_context(method).Process(target=_be_a_child, args=(sys.argv[1],))
         child.start()
         child.join()
 
@@ -68,5 +72,5 @@ ENDINGS: dict[str, Callable[[], object]] = {
 
 if __name__ == "__main__":
     service.start()
-    _work(JOBS)
+    _work(sys.argv[1], JOBS)
     ENDINGS[sys.argv[1]]()

@@ -1,6 +1,6 @@
 """Forks children off threads that record and scrape: ``python -m tests.workers.forks FORKS THREADS``.
 
-Each child records to series that exist and to a new one, every tenth scrapes, all leave by `os._exit`.
+Each child records to series that exist and to a new one, every third scrapes, all leave by `os._exit`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from tests.workers.load import counters, total
 
 _PATIENCE = 10.0
 _MOST_HUNG = 3
-_SCRAPING = 10
+_SCRAPING = 3
+_AT_ONCE = 8
 
 
 class Recorder(threading.Thread):
@@ -43,7 +44,7 @@ class Recorder(threading.Thread):
 
 
 def _scrape_until(stop: threading.Event) -> None:
-    while not stop.wait(0.05):
+    while not stop.wait(0.01):
         service.scrape()
 
 
@@ -53,6 +54,16 @@ def _be_a_child(number: int) -> None:
     service.sizes.record(1000.0)
     if number % _SCRAPING == 0:
         service.scrape()
+
+
+def _fork(number: int) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            _be_a_child(number)
+        finally:
+            os._exit(0)
+    return child
 
 
 def _ends(child: int) -> bool:
@@ -74,14 +85,9 @@ def main(forks: int, threads: int) -> None:
     for thread in (*recorders, scraper):
         thread.start()
     hung = 0
-    for number in range(forks):
-        child = os.fork()
-        if child == 0:
-            try:
-                _be_a_child(number)
-            finally:
-                os._exit(0)
-        hung += not _ends(child)
+    for first in range(0, forks, _AT_ONCE):
+        children = [_fork(number) for number in range(first, min(first + _AT_ONCE, forks))]
+        hung += sum(not _ends(child) for child in children)
         if hung >= _MOST_HUNG:
             break
     stop.set()

@@ -24,14 +24,20 @@ GROUP = {"OTELBRIDGE_GROUP": "one"}
 
 
 class Observer:
-    """A process of a group, that shows what all of its processes have counted."""
+    """A process of a group, that shows what all of its processes have counted.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    Args:
+        url: Where it is scraped.
+        environment: Variables for more programs of the group.
+    """
+
+    def __init__(self, url: str, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self._url = url
 
     def page(self) -> str:
         """What a scrape gets."""
-        with urlopen(self.url, timeout=_PATIENCE) as answer:
+        with urlopen(self._url, timeout=_PATIENCE) as answer:
             return answer.read().decode()
 
     def counters(self) -> Values:
@@ -41,14 +47,14 @@ class Observer:
 
 @contextmanager
 def observed(environment: Mapping[str, str], tmp_path: Path) -> Iterator[Observer]:
-    """Run an observer of the group `GROUP` for as long as the block lasts."""
+    """Run an observer for as long as the block lasts."""
     urls = tmp_path / "urls"
-    settings = {**environment, **GROUP, "SERVICE_URLS": str(urls)}
+    settings = {**environment, "SERVICE_URLS": str(urls)}
     with running(
         [sys.executable, "-m", "tests.workers.observer"], log_file=tmp_path / "observer.log", environment=settings
     ) as server:
         eventually(lambda: urls.exists() and urls.read_text().endswith("\n"), lambda: f"it listens: {server.log()}")
-        yield Observer(urls.read_text().split()[0])
+        yield Observer(urls.read_text().split()[0], environment)
         server.process.terminate()
 
 

@@ -1,7 +1,8 @@
 """A service that counts its work, and shows what it and its siblings have counted.
 
 Environment: SERVICE_URLS, a file to which each process that has an endpoint of its own adds its URL;
-SERVICE_HELD_SECONDS and SERVICE_HELD, how long `hold` holds and the file that tells that it does.
+SERVICE_HELD_SECONDS and SERVICE_HELD, how long `hold` holds and the file that tells that it does; SERVICE_OTLP, a
+receiver to push to.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ NAME = "workers-test"
 OWN_PORT = PrometheusOptions(mode="server", port=0)
 
 _meter = metrics.get_meter("service")
+starts = _meter.create_counter("service.starts")
 jobs = _meter.create_counter("service.jobs")
 sizes = _meter.create_histogram("service.job.size", unit="By")
 
@@ -38,8 +40,14 @@ class _Started:
 
 def start(app: Any = None) -> Bridge:
     """Start the metrics: on the application, or on a port of its own."""
-    bridge = otelbridge.init(service_name=NAME, app=app, prometheus=None if app is not None else OWN_PORT, otlp=False)
+    bridge = otelbridge.init(
+        service_name=NAME,
+        app=app,
+        prometheus=None if app is not None else OWN_PORT,
+        otlp=os.environ.get("SERVICE_OTLP") or False,
+    )
     _Started.bridge = bridge
+    starts.add(1)
     urls = os.environ.get("SERVICE_URLS")
     if urls and bridge.metrics_url and app is None:
         with Path(urls).open("a") as file:

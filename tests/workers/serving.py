@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.cells.servers import COMMANDS, Server, eventually, running
-from tests.components import free_port
+from tests.components import free_port, missing
+from tests.workers.soak import LENGTHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 WSGI = "tests.workers.service_wsgi:wsgi"
 ASGI = "tests.workers.service_asgi:asgi"
-WORKERS = 3
 
 SERVERS = {
     # A busy machine starts a worker too slowly for the five seconds uvicorn grants by itself.
@@ -32,15 +32,20 @@ SERVERS = {
     "uwsgi own hooks": ("uwsgi", WSGI, ("--master", "--py-call-uwsgi-fork-hooks")),
 }
 
+LOADED_ONCE = {"gunicorn preload", "uwsgi", "uwsgi python hooks", "uwsgi own hooks"}
+"""Those whose workers are forked off the process that loaded the application."""
+
 
 @contextmanager
 def served(
-    name: str, *more: str, environment: Mapping[str, str], log_file: Path, workers: int = WORKERS
+    name: str, *more: str, environment: Mapping[str, str], log_file: Path, workers: int = LENGTHS.workers
 ) -> Iterator[Server]:
     """Run the service for as long as the block lasts, from the moment that all its workers are there."""
     kind, app, options = SERVERS[name]
     port = free_port()
     command = COMMANDS[kind](app, port, workers)
+    if not Path(command[0]).exists():
+        missing(kind, "is not installed; uWSGI is built from source by: pip install uwsgi")
     if command[1:3] == ["-m", "gunicorn"]:
         # Started by -m, a master that takes over would find gunicorn's own modules in the place of Python's.
         command = [str(Path(sys.executable).with_name("gunicorn")), *command[3:]]

@@ -1,4 +1,4 @@
-"""How long the tests of this directory run: shortened every day, at full length with OTELBRIDGE_SOAK=1."""
+"""How long the tests of many processes and of floods run: shortened every day, in full with OTELBRIDGE_SOAK=1."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ T = TypeVar("T")
 class Lengths:
     """How much of everything there is."""
 
+    workers: int
+    """How many workers each server has."""
+
     load_seconds: float
     """How long the clients ask each server."""
 
     kills: int
     """How many workers of each server are killed meanwhile."""
+
+    victims: int
+    """How many children that record flat out are killed from outside, and how many kill themselves."""
 
     tasks: int
     """How many tasks celery is given."""
@@ -46,39 +52,68 @@ class Lengths:
     held_seconds: float
     """How long a worker holds the interpreter's lock."""
 
+    folded_rounds: int
+    """How many times four processes are folded by others that are killed while they do it."""
+
+    sets: int
+    """How many attribute sets each instrument is flooded with."""
+
+    passing_sets: int
+    """How many times an attribute set comes and goes."""
+
+    names: int
+    """How many instruments there are."""
+
+    scopes: int
+    """How many meters there are."""
+
 
 _EVERY_DAY = Lengths(
-    load_seconds=2.5,
-    kills=3,
+    workers=2,
+    load_seconds=1.2,
+    kills=2,
+    victims=40,
     tasks=60,
-    children=3,
-    scraped_seconds=8.0,
-    forks=300,
+    children=2,
+    scraped_seconds=5.0,
+    forks=200,
     recorders=4,
     signals=2000,
-    hostile_requests=2000,
+    hostile_requests=1200,
     frozen_scrapes=10,
-    held_seconds=2.0,
+    held_seconds=1.0,
+    folded_rounds=60,
+    sets=20_000,
+    passing_sets=8000,
+    names=13_000,
+    scopes=12_000,
 )
 _SOAK = Lengths(
+    workers=4,
     load_seconds=30.0,
     kills=25,
+    victims=1000,
     tasks=3000,
     children=12,
     scraped_seconds=60.0,
     forks=10_000,
     recorders=8,
     signals=2000,
-    hostile_requests=20_000,
+    hostile_requests=100_000,
     frozen_scrapes=100,
     held_seconds=10.0,
+    folded_rounds=4800,
+    sets=1_000_000,
+    passing_sets=1_000_000,
+    names=1_000_000,
+    scopes=100_000,
 )
 
-_SOAKING = os.environ.get("OTELBRIDGE_SOAK") == "1"
+SOAKING = os.environ.get("OTELBRIDGE_SOAK") == "1"
 
-LENGTHS = _SOAK if _SOAKING else _EVERY_DAY
+LENGTHS = _SOAK if SOAKING else _EVERY_DAY
 
 
 def chosen(every_day: tuple[T, ...], further: tuple[T, ...]) -> tuple[T, ...]:
     """Cases of a test: some every day, all at full length."""
-    return every_day + further if _SOAKING else every_day
+    return every_day + further if SOAKING else every_day

@@ -14,6 +14,7 @@ from tests.workers.queues import celery_at
 from tests.workers.soak import LENGTHS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.endtoend
@@ -27,7 +28,11 @@ _WORKERS = 3
     ("options", "fatal"), [(("--max-tasks-per-child", "10"), 0), ((), LENGTHS.kills)], ids=["recycled", "killed"]
 )
 def test_every_task_counts_whoever_did_it(
-    options: tuple[str, ...], fatal: int, environment: dict[str, str], tmp_path: Path
+    options: tuple[str, ...],
+    fatal: int,
+    environment: dict[str, str],
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     queue, urls = tmp_path / "queue", tmp_path / "urls"
     client = celery_at(queue)
@@ -39,7 +44,7 @@ def test_every_task_counts_whoever_did_it(
     command = [*COMMANDS["celery"]("tests.workers.service_tasks", 0, _WORKERS), *options]
     with running(command, log_file=tmp_path / "log", environment=settings) as server:
         eventually(lambda: " ready." in server.log(), server.log)
-        observer = Observer(urls.read_text().split()[0])
+        observer = Observer(urls.read_text().split()[0], environment)
         watch = Watch(0)
 
         def done() -> float:
@@ -48,10 +53,15 @@ def test_every_task_counts_whoever_did_it(
             return total(counters(page), "service_jobs_total", kind="common")
 
         # A process that died is found out about, and replaced, within a second or two.
-        seconds = 30 + 3 * fatal
-        eventually(lambda: done() >= LENGTHS.tasks, lambda: f"{done()} of {LENGTHS.tasks}: {server.log()}", seconds)
+        seconds = 30 + 3 * fatal + LENGTHS.tasks / 10
+        eventually(
+            lambda: done() >= LENGTHS.tasks, lambda: f"{done()} of {LENGTHS.tasks}: {server.log()[-3000:]}", seconds
+        )
         assert done() == LENGTHS.tasks
         assert total(observer.counters(), "service_job_size_bytes_count") == LENGTHS.tasks
+        assert total(observer.counters(), "service_starts_total") == 1
         assert watch.faults == []
-        assert server.log().count("SIGKILL") >= fatal
+        eventually(lambda: server.log().count("SIGKILL") >= fatal, server.log)
+        record_property("tasks", int(done()))
+        record_property("killed", fatal)
         server.stop(signal.SIGKILL)

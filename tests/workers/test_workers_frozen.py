@@ -23,7 +23,7 @@ pytestmark = pytest.mark.endtoend
 _WORKERS = 4
 
 
-@pytest.mark.parametrize("name", chosen(("uvicorn",), ("gunicorn gthread",)))
+@pytest.mark.parametrize("name", chosen(("gunicorn gthread",), ("uvicorn",)))
 def test_stopped_workers_are_seen_as_they_were(name: str, environment: dict[str, str], tmp_path: Path) -> None:
     with served(name, environment=environment, log_file=tmp_path / "log", workers=_WORKERS) as server:
         with Load(server.port) as load:

@@ -9,6 +9,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -17,13 +18,19 @@ from tests.workers.serving import served
 from tests.workers.soak import LENGTHS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from tests.cells.servers import Server
 
 pytestmark = pytest.mark.endtoend
 
 _METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "QUERY")
 _LETTERS = string.ascii_letters + string.digits
 _MOST_NEW = 50
+_WORKERS = 2
+_MOST_GROWTH = _WORKERS * 10_000_000
+"""Bytes of memory that the second half of the requests may cost."""
 
 
 def _series(page: str) -> set[tuple[str, frozenset[tuple[str, str]]]]:
@@ -59,18 +66,30 @@ def _attack(port: int, seed: int, number: int) -> int:
     return answered
 
 
-def test_what_clients_invent_makes_no_series(environment: dict[str, str], tmp_path: Path) -> None:
-    with served("uvicorn", environment=environment, log_file=tmp_path / "log", workers=2) as server:
+def test_what_clients_invent_makes_no_series(
+    environment: dict[str, str], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    with served("uvicorn", environment=environment, log_file=tmp_path / "log", workers=_WORKERS) as server:
         ask(server.port, "/work")
         before = _series(ask(server.port, "/metrics").body.decode())
         first = _attacked(server.port, 0)
+        memory = _memory(server)
         second = _attacked(server.port, CLIENTS)
+        grown = _memory(server) - memory
+        record_property("requests", LENGTHS.hostile_requests)
+        record_property("series", len(second))
+        record_property("bytes of memory", grown)
         new = first - before
         by_metric = Counter(name for name, _ in new)
         assert new
         assert by_metric.most_common(1)[0][1] < _MOST_NEW, by_metric
         # All there is to find was found by the first half: methods and answers are few.
         assert second == first, "\n".join(sorted(map(str, second - first)))
+        assert grown < _MOST_GROWTH
+
+
+def _memory(server: Server) -> int:
+    return sum(psutil.Process(worker).memory_info().rss for worker in server.workers())
 
 
 def _attacked(port: int, seed: int) -> set[tuple[str, frozenset[tuple[str, str]]]]:

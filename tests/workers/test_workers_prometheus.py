@@ -17,10 +17,11 @@ from otelbridge.stack import ScrapeTarget, Stack, StackError, StackOptions
 from tests.cells.servers import Server, eventually
 from tests.components import missing
 from tests.workers.load import CLIENTS, Load, ask, counters
-from tests.workers.serving import WORKERS, served
+from tests.workers.serving import served
 from tests.workers.soak import LENGTHS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = [pytest.mark.endtoend, pytest.mark.components]
@@ -42,7 +43,7 @@ class Killer:
         while time.monotonic() < end:
             time.sleep(2 * _INTERVAL)
             workers = self.server.workers()
-            if len(workers) == WORKERS:
+            if len(workers) == LENGTHS.workers:
                 self.times.append(time.time())
                 self.server.kill(random.choice(workers))
 
@@ -58,7 +59,9 @@ def _value(stack: Stack, expression: str) -> float:
     return float(found[0]["value"][1])
 
 
-def test_a_prometheus_sees_no_reset_and_every_request(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_prometheus_sees_no_reset_and_every_request(
+    environment: dict[str, str], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     with served("gunicorn gthread", environment=environment, log_file=tmp_path / "log") as server:
         target = ScrapeTarget("service", f"127.0.0.1:{server.port}")
         options = StackOptions(run_dir=tmp_path / "stack", otelcol=False, scrape=(target,), scrape_interval=_INTERVAL)
@@ -82,6 +85,9 @@ def test_a_prometheus_sees_no_reset_and_every_request(environment: dict[str, str
             assert tally.answered <= stored <= tally.answered + tally.unanswered
             names = {name for name, _ in counters(ask(server.port, "/metrics").body.decode())}
             assert names
+            figures = {"kills": len(killer.times), "answered": tally.answered, "unanswered": tally.unanswered}
+            for figure, value in {**figures, "stored": int(stored), "series checked for resets": len(names)}.items():
+                record_property(figure, value)
             fallen = {name: _query(stack, f'resets({name}{{job="service"}}[1h]) > 0') for name in sorted(names)}
             assert {name: found for name, found in fallen.items() if found} == {}
             (up,) = _query(stack, 'up{job="service"}[1h]')

@@ -1,0 +1,292 @@
+"""The metrics of prometheus_client as a source of our provider."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from otelbridge.diagnostics import warn_once
+from otelbridge.metrics.foreign import Foreign, is_foreign
+from otelbridge.neighbour import client
+from otelbridge.neighbour.baseline import Baseline
+from otelbridge.neighbour.patience import Patience
+from otelbridge.neighbour.rows import read
+from otelbridge.neighbour.streams import ForeignMatch, ForeignStream, create_foreign_instrument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from otelbridge.cells.shelf import Totals
+    from otelbridge.metrics.processes import Processes
+    from otelbridge.metrics.readers import Storage
+    from otelbridge.metrics.registry import StreamRegistry
+    from otelbridge.neighbour.client import Collector, Held
+    from otelbridge.neighbour.rows import Rows
+
+_PATIENCE = 2.0
+"""Seconds a collector may take before the others go on without it."""
+
+_TURN = 10.0
+"""Seconds to wait for another one who reads; then what that one has read is shown."""
+
+_MOST = 5000
+"""Metrics that are kept apart; a collector that invents names without end gets no further."""
+
+Part = Literal["everywhere", "own", "merged"]
+"""Who is to read a stream: everybody; readers of this process alone; readers of all processes together."""
+
+
+class Neighbour:
+    """Reads a registry of prometheus_client whenever the provider is read. `otelbridge.metrics.foreign.Source`.
+
+    Values are published as ours are, so that what is shown is what all processes of the group have. Where
+    prometheus_client itself keeps them together (``PROMETHEUS_MULTIPROC_DIR``), its files are read instead; they hold
+    no custom collectors, which are published here all the same.
+
+    Args:
+        registry: A ``CollectorRegistry``; True for the default one, ``"auto"`` for the default one as soon as the
+            application has imported prometheus_client and registered something in it. False reads none, and shows
+            what other processes have.
+        patience: Seconds a collector may take before the others go on without it.
+    """
+
+    def __init__(self, registry: Any = "auto", *, patience: float = _PATIENCE) -> None:
+        self._auto = registry == "auto" if isinstance(registry, str) else False
+        self._registry: Any = registry if not isinstance(registry, (str, bool)) else None
+        if registry is True:
+            self._registry = client.default_registry(required=True)
+        self._patience: Patience[Collector, Rows] = Patience("otelbridge-neighbour", patience)
+        # Now: what looks it up may import, and a child forked meanwhile could never import that.
+        self._scope = InstrumentationScope(client.PACKAGE, client.version())
+        self._streams: StreamRegistry | None = None
+        self._processes: Processes | None = None
+        self._limit = 0
+        self._known: dict[tuple[Part, Foreign], tuple[Any, ForeignStream]] = {}
+        self._met: set[bytes] = set()
+        self._baseline = Baseline()
+        self._before: Rows | None = None
+        self._last: Rows = {}
+        self._shared: Collector | None = None
+        self._forking = False
+        # Rounds one after the other; and briefly, whoever changes what is known.
+        self._round = threading.Lock()
+        self._lock = threading.Lock()
+
+    def join(self, streams: StreamRegistry, processes: Processes | None, limit: int) -> None:
+        """See `otelbridge.metrics.foreign.Source`."""
+        self._streams, self._processes, self._limit = streams, processes, limit
+        self._started = time.time_ns() if processes is None else processes.started
+
+    @property
+    def present(self) -> bool:
+        """See `otelbridge.metrics.foreign.Source`."""
+        return bool(self._held())
+
+    def refresh(self) -> None:
+        """See `otelbridge.metrics.foreign.Source`."""
+        # A signal handler may have come in the way of this very thread, so nobody waits for ever.
+        if not self._round.acquire(timeout=_TURN):
+            return
+        try:
+            self._refresh()
+        except Exception as error:  # whatever a registry of somebody's own making does
+            warn_once(
+                (client.PACKAGE, "refresh", type(error).__name__),
+                "The metrics of prometheus_client are not shown as they are now, since reading them failed: %r",
+                error,
+            )
+        finally:
+            self._round.release()
+
+    def receive(self, totals: Totals | None) -> None:
+        """See `otelbridge.metrics.foreign.Source`."""
+        for identity in () if totals is None else totals.places.keys() - self._met:
+            self._met.add(identity)
+            if not is_foreign(identity):
+                continue
+            try:
+                foreign = Foreign.decode(identity)
+            except ValueError as error:  # another version of this package may have written it
+                warn_once((client.PACKAGE, "guest"), "A metric of another process cannot be shown: %s", error)
+            else:
+                self._stream("everywhere", foreign)
+
+    def wire(self, storage: Storage) -> None:
+        """See `otelbridge.metrics.foreign.Source`."""
+        fits = ("everywhere", "merged") if storage.merged else ("everywhere", "own")
+        with self._lock:
+            known = list(self._known.items())
+        storage.adopt(
+            {
+                instrument: partial(ForeignMatch, stream=stream)
+                for (part, _), (instrument, stream) in known
+                if part in fits
+            }
+        )
+
+    def before_fork(self) -> None:
+        """See `otelbridge.metrics.foreign.Source`."""
+        self._before = None
+        # No gauges: they are not counted, and may ask functions of the application.
+        own: list[Held] = (
+            [] if client.keeps_shared_values() else [each for each in self._held() if each.own and not each.mode]
+        )
+        # While somebody reads, prometheus_client's locks are taken, and would be for ever in the child. So nobody
+        # reads until the fork is over, unless it is the reading itself that forks.
+        inside = threading.current_thread() is self._patience.thread
+        self._forking = not inside and self._round.acquire(timeout=_PATIENCE)
+        if self._forking and own:
+            self._before = _joined(self._read(own).values())
+
+    def after_fork_in_parent(self) -> None:
+        """See `otelbridge.metrics.foreign.Source`."""
+        self._before = None
+        forking, self._forking = self._forking, False
+        if forking:
+            self._round.release()
+
+    def after_fork(self) -> None:
+        """See `otelbridge.metrics.foreign.Source`."""
+        self._round, self._lock = threading.Lock(), threading.Lock()
+        self._forking = False
+        self._patience.after_fork()
+        self._met = set()
+        before, self._before = self._before, None
+        if not client.keeps_shared_values():
+            self._baseline = Baseline(self._last if before is None else before)
+        self._last = {}
+        if self._processes is not None:
+            self._publish_at_the_end()
+
+    def _publish_at_the_end(self) -> None:
+        # The children of these end without what is registered with `atexit`. Celery's are billiard's. They forget
+        # finalizers when they begin, which is after this.
+        for name in ("multiprocessing.util", "billiard.util"):
+            util: Any = sys.modules.get(name)
+            if util is not None:
+                util.register_after_fork(self, partial(_finalize, util))
+
+    def close(self) -> None:
+        """Let the thread that reads end."""
+        self._patience.close()
+
+    def _held(self) -> list[Held]:
+        registry = self._registry
+        if self._auto and registry is None:
+            registry = client.default_registry(required=False)
+        if registry is None:
+            return []
+        found = client.held(registry)
+        return [] if self._auto and client.only_defaults(found) else found
+
+    def _refresh(self) -> None:
+        held = self._held()
+        if self._shares():
+            parts: list[tuple[Part, list[Held]]] = [
+                ("merged", self._files()),
+                ("own", [each for each in held if each.own]),
+                ("everywhere", [each for each in held if not each.own]),
+            ]
+        else:
+            parts = [("everywhere", held)]
+        # All at once, so that they share the time there is.
+        found = self._read([each for _, collectors in parts for each in collectors])
+        for part, collectors in parts:
+            here = {each: found[each] for each in collectors if each in found}
+            if part == "everywhere":
+                self._last = _joined([rows for each, rows in here.items() if each.own])
+            self._feed(part, _joined(here.values()))
+
+    def _shares(self) -> bool:
+        # Where each process is shown by itself, what others have in the files is not its own.
+        return client.keeps_shared_values() and self._processes is not None
+
+    def _files(self) -> list[Held]:
+        try:
+            self._shared = self._shared or client.shared_values()
+        except ValueError as error:
+            warn_once(
+                (client.PACKAGE, "directory"),
+                "The values of other processes in %s cannot be read: %s.",
+                client.DIRECTORY_VARIABLE,
+                error,
+            )
+            return []
+        return [] if self._shared is None else [client.Held(self._shared, own=True, mode=None)]
+
+    def _read(self, held: Sequence[Held]) -> dict[Held, Rows]:
+        results, errors = self._patience.run({each.collector: partial(_rows, each) for each in held})
+        for collector, error in errors.items():
+            warn_once(
+                (client.PACKAGE, "collector", _described(collector), type(error).__name__),
+                "A collector of prometheus_client is left out, %.200s: %s. Its metrics come back when it answers.",
+                _described(collector),
+                f"{type(error).__name__}: {error}"[:300],
+            )
+        return {each: results[each.collector] for each in held if each.collector in results}
+
+    def _feed(self, part: Part, rows: Mapping[Foreign, list[Any]]) -> None:
+        for foreign, each in rows.items():
+            stream = self._stream(part, foreign)
+            if stream is not None:
+                stream.feed(self._baseline.take_off(foreign, each) if part == "everywhere" else each)
+        for (whose, foreign), (_, stream) in list(self._known.items()):
+            if whose == part and foreign not in rows:
+                stream.feed(())
+                if stream.alone and not stream.held:
+                    self._drop(part, foreign)
+
+    def _stream(self, part: Part, foreign: Foreign) -> ForeignStream | None:
+        with self._lock:
+            known = self._known.get((part, foreign))
+            if known is not None:
+                return known[1]
+            if self._streams is None or len(self._known) >= _MOST:
+                warn_once(
+                    (client.PACKAGE, "most"),
+                    "There are more than %d metrics of prometheus_client; further ones are left out. Name a metric "
+                    "once, and tell what varies by labels.",
+                    _MOST,
+                )
+                return None
+            processes = self._processes if part == "everywhere" else None
+            stream = self._streams.add(
+                (part, foreign),
+                lambda terms, calm: ForeignStream(foreign, terms, processes, calm, started=self._started),
+                self._limit,
+            )
+            self._known[part, foreign] = (create_foreign_instrument(foreign, self._scope), stream)
+            return stream
+
+    def _drop(self, part: Part, foreign: Foreign) -> None:
+        with self._lock:
+            del self._known[part, foreign]
+            self._met.discard(foreign.encode())  # another process may have it some day
+            if self._streams is not None:
+                self._streams.drop((part, foreign))
+
+
+def _finalize(util: Any, neighbour: Neighbour) -> None:
+    util.Finalize(neighbour, neighbour.refresh, exitpriority=0)
+
+
+def _rows(held: Held) -> Rows:
+    return read(held.collector.collect(), held.mode)
+
+
+def _joined(found: Iterable[Rows]) -> Rows:
+    joined: Rows = {}
+    for rows in found:
+        for foreign, each in rows.items():
+            joined.setdefault(foreign, []).extend(each)
+    return joined
+
+
+def _described(collector: object) -> str:
+    name = getattr(collector, "_name", None)
+    return f"{type(collector).__module__}.{type(collector).__qualname__}" + (f" {name!r}" if name else "")

@@ -1,0 +1,129 @@
+"""Whose totals lie in a group's directory: written by its first process, read by whoever delivers them after its end.
+
+The file is for this user alone and holds what every push holds: the resource. Nothing of the destinations is in it, so
+no address and no credential.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from opentelemetry.sdk.resources import Resource
+
+from otelbridge.cells.locks import GUARDED, owned
+from otelbridge.cells.names import RESOURCE
+from otelbridge.cells.private import fill
+from otelbridge.diagnostics import warn_once
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FORM: Final = 1
+_MAX_BYTES: Final = 1 << 20
+_SCALARS: Final = (str, bool, int, float)
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """Whose totals these are."""
+
+    service: str
+    """The name by which the processes of the group found each other."""
+
+    resource: Resource
+    """The resource they pushed under."""
+
+
+def announce(directory: Path, service: str, resource: Resource) -> None:
+    """Write down whose totals lie in a directory, unless another process has done so.
+
+    Never raises: without it, the next start does not deliver what is left here.
+
+    Args:
+        directory: The group's directory, in which this process is.
+        service: The name by which processes find each other.
+        resource: The resource they push under.
+    """
+    said = {
+        "form": _FORM,
+        "service": service,
+        "attributes": dict(resource.attributes),
+        "schema_url": resource.schema_url,
+    }
+    draft = directory / f"{RESOURCE}.tmp-{os.getpid()}-{os.urandom(4).hex()}"
+    try:
+        fill(draft, json.dumps(said).encode())
+        try:
+            # Unlike a rename, a link never replaces what another process was quicker to write.
+            with suppress(FileExistsError):
+                os.link(draft, directory / RESOURCE)
+        finally:
+            draft.unlink()
+    except (OSError, TypeError, ValueError) as error:
+        warn_once(
+            ("otlp", "announce", type(error).__name__),
+            "Should all processes of this service be killed, the next start will not deliver what they had counted: "
+            "%s cannot be written (%s).",
+            directory / RESOURCE,
+            error,
+        )
+
+
+def read_announcement(directory: Path) -> Announcement | None:
+    """Read whose totals lie in a directory.
+
+    Args:
+        directory: The directory of a group.
+
+    Returns:
+        What is written there; None where nothing is, or nothing that this version understands, which is reported.
+    """
+    path = directory / RESOURCE
+    try:
+        return _parsed(_content(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        warn_once(
+            ("otlp", "announcement", str(path)),
+            "What the processes of %s had counted is not delivered, since %s cannot be used: %s",
+            directory.name,
+            path,
+            error,
+        )
+        return None
+
+
+def _content(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | GUARDED | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as file:
+        owned(descriptor)
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"it has more than {_MAX_BYTES} bytes")
+    return content
+
+
+def _parsed(content: bytes) -> Announcement:
+    said: Any = json.loads(content)
+    if not isinstance(said, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004  # the content is wrong, not the call
+    fields = cast("dict[str, Any]", said)
+    if fields.get("form") != _FORM:
+        raise ValueError(f"it has the form {fields.get('form')!r:.20}, and this version knows {_FORM}")
+    service, attributes, schema_url = (fields.get(key) for key in ("service", "attributes", "schema_url"))
+    if not (isinstance(service, str) and isinstance(attributes, dict) and isinstance(schema_url, str)):
+        raise ValueError("a field is missing or of another type")  # noqa: TRY004  # as above
+    checked = {key: _value(key, value) for key, value in cast("dict[str, Any]", attributes).items()}
+    return Announcement(service, Resource(checked, schema_url))
+
+
+def _value(key: str, value: Any) -> Any:
+    values = cast("list[Any]", value) if isinstance(value, list) else [value]
+    if not all(isinstance(each, _SCALARS) for each in values):
+        raise ValueError(f"the attribute {key!r:.100} is no text, number or sequence of them")
+    return tuple(values) if isinstance(value, list) else value

@@ -1,0 +1,188 @@
+"""Workers are killed and push to a real collector that is stopped and started: in the end every count is there."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from otelbridge.stack import Ports, Stack, StackOptions, ToolMissingError, locate
+from tests.cells.servers import eventually
+from tests.components import missing
+from tests.otlp.pushing import run_directory
+from tests.workers.load import Load, ask, counters, kill_now_and_then, total
+from tests.workers.serving import served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.cells.servers import Server
+
+pytestmark = [pytest.mark.components, pytest.mark.endtoend]
+
+SECONDS = 600.0 if os.environ.get("OTELBRIDGE_SOAK") == "1" else 15.0
+_WORKERS = 8
+_JOBS = "service_jobs_total"
+# So little that the collector refuses all it is sent, as it does when memory runs out.
+_NO_MEMORY = {"OTELBRIDGE_MEMORY_LIMIT_MIB": "2", "OTELBRIDGE_MEMORY_SPIKE_MIB": "1"}
+
+
+@dataclass
+class Collector:
+    """A real collector that can be stopped and started again at the same place."""
+
+    run_dir: Path
+    ports: Ports = field(default_factory=lambda: Ports().settled())
+    starts: int = 0
+
+    def __post_init__(self) -> None:
+        self._stack = self._make({})
+
+    def _make(self, environ: dict[str, str]) -> Stack:
+        options = StackOptions(
+            run_dir=self.run_dir, prometheus=False, ports=self.ports, collector_environ=environ, may_download=False
+        )
+        return Stack(options, say=lambda line: None)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.otlp_http}"
+
+    def start(self, **environ: str) -> None:
+        self._stack = self._make(environ).up()
+        self.starts += 1
+
+    def stop(self) -> None:
+        self._stack.down()
+
+    def jobs(self) -> float | None:
+        """The total that it exposes; None where it runs not, or has none."""
+        try:
+            page = ask(self.ports.collector_metrics, "/metrics").body.decode()
+        except OSError:
+            return None
+        found = {key: value for key, value in counters(page).items() if key[0] == _JOBS}
+        return total(found, _JOBS, kind="common") if found else None
+
+    def refused(self) -> float:
+        """How many points it said it cannot take, this time."""
+        page = ask(self.ports.collector_self, "/metrics").body.decode()
+        return total(counters(page), "otelcol_receiver_refused_metric_points_total")
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Collector]:
+    try:
+        locate("otelcol", may_download=False, may_build=False)
+    except ToolMissingError as error:
+        missing("otelcol", error.problem)
+    running = Collector(tmp_path / "stack")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def environment(collector: Collector) -> Iterator[dict[str, str]]:
+    with run_directory() as directory:
+        yield {
+            "OTELBRIDGE_RUN_DIRECTORY": directory,
+            "SERVICE_OTLP": collector.url,
+            "OTEL_METRIC_EXPORT_INTERVAL": "500",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "2000",
+        }
+
+
+class Interruptions:
+    """Stops and starts the collector at random, and notes whatever total falls. A context manager."""
+
+    def __init__(self, collector: Collector) -> None:
+        self.falls: list[tuple[float, float]] = []
+        self.seen = 0
+        self._collector = collector
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=self._interrupt), threading.Thread(target=self._watch)]
+
+    def __enter__(self) -> Interruptions:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _interrupt(self) -> None:
+        while not self._end.wait(random.uniform(0.5, 3)):
+            self._collector.stop()
+            self._end.wait(random.uniform(0.2, 3))
+            self._collector.start()
+
+    def _watch(self) -> None:
+        highest = 0.0
+        while not self._end.wait(0.1):
+            now = self._collector.jobs()
+            if now is not None:
+                self.seen += 1
+                if now < highest:
+                    self.falls.append((highest, now))
+                highest = max(highest, now)
+
+
+def jobs(server: Server) -> float:
+    """The total that the service itself shows."""
+    return total(counters(ask(server.port, "/metrics").body.decode()), _JOBS, kind="common")
+
+
+@contextmanager
+def under_load(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Server, Load]]:
+    """The service, with clients that keep a tally."""
+    log = tmp_path / "server.log"
+    with served("gunicorn sync", environment=environment, log_file=log, workers=_WORKERS) as server:
+        load = Load(server.port)
+        yield server, load
+
+
+def check(server: Server, load: Load, collector: Collector) -> None:
+    """What the collector has in the end is what the clients have counted, and what the service shows."""
+    tally = load.tally
+    assert not tally.wrong
+    assert tally.answered > 100
+    shown = jobs(server)
+    # Of a request whose worker was killed nobody knows whether it was done before.
+    assert tally.answered <= shown <= tally.answered + tally.unanswered
+    eventually(lambda: collector.jobs() == shown, lambda: f"{collector.jobs()} becomes {shown}: {server.log()[-2000:]}")
+
+
+def test_workers_are_killed_and_the_collector_comes_and_goes(collector, environment, tmp_path) -> None:
+    collector.start()
+    with under_load(environment, tmp_path) as (server, load):
+        with load, Interruptions(collector) as interruptions:
+            kills = kill_now_and_then(server, int(SECONDS), SECONDS, server.workers)
+        assert kills > SECONDS / 2
+        assert collector.starts > 2
+        check(server, load, collector)
+    assert interruptions.seen > 5
+    assert interruptions.falls == []
+
+
+def test_a_collector_without_memory_refuses_everything_for_a_while(collector, environment, tmp_path) -> None:
+    collector.start(**_NO_MEMORY)
+    with under_load(environment, tmp_path) as (server, load):
+        with load:
+            eventually(lambda: collector.refused() > 0, "it refuses")
+            for _ in range(2):
+                time.sleep(SECONDS / 8)
+                server.kill(random.choice(server.workers()))
+            assert collector.refused() > 0
+            collector.stop()
+            collector.start()
+            time.sleep(SECONDS / 8)
+        check(server, load, collector)

@@ -1,0 +1,182 @@
+"""Callbacks of observable instruments: none of them holds up the others, or who collects."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+import warnings
+from contextvars import ContextVar
+
+import pytest
+from opentelemetry.metrics import Observation
+
+from otelbridge.diagnostics import forget_warnings
+from otelbridge.metrics.callbacks import Callbacks
+from otelbridge.metrics.provider import MeterProvider
+
+_THREAD = "otelbridge-callbacks"
+
+
+@pytest.fixture
+def meter():
+    forget_warnings()
+    provider = MeterProvider(shutdown_on_exit=False)
+    yield provider.get_meter("test")
+    provider.shutdown()
+
+
+def threads() -> int:
+    return sum(thread.name == _THREAD for thread in threading.enumerate())
+
+
+def eventually(condition) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def gauge(meter, name: str, callback):
+    return meter.create_observable_gauge(name, [callback])
+
+
+def one(value):
+    return lambda _options: [Observation(value)]
+
+
+def seen(found, *instruments) -> list[list[float]]:
+    return [[each.value for each in found.get(id(instrument), ())] for instrument in instruments]
+
+
+def test_everything_is_observed_in_order_and_in_one_thread_that_is_kept(meter) -> None:
+    callbacks, where = Callbacks(), []
+
+    def note(value: int):
+        return lambda _options: where.append((value, threading.current_thread())) or [Observation(value)]
+
+    instruments = [gauge(meter, f"g{number}", note(number)) for number in range(5)]
+    for _ in range(3):
+        assert seen(callbacks.observe(instruments, 5000), *instruments) == [[0], [1], [2], [3], [4]]
+    assert [value for value, _ in where] == [0, 1, 2, 3, 4] * 3
+    assert len({thread for _, thread in where}) == 1
+    callbacks.close()
+    eventually(lambda: not where[0][1].is_alive())
+
+
+def test_one_that_blocks_is_left_out_until_it_comes_back(meter, caplog) -> None:
+    callbacks, go_on = Callbacks(), threading.Event()
+    blocked = gauge(meter, "blocked", lambda _options: go_on.wait(60) and [Observation(7)])
+    before, after = gauge(meter, "before", one(1)), gauge(meter, "after", one(2))
+    for _ in range(3):
+        found = callbacks.observe([before, blocked, after], 1000)
+        assert seen(found, before, blocked, after) == [[1], [], [2]]
+    go_on.set()
+    eventually(lambda: seen(callbacks.observe([before, blocked], 1000), before, blocked) == [[1], [7]])
+    (record,) = caplog.records
+    assert "A callback of blocked did not come back in time" in record.getMessage()
+    callbacks.close()
+
+
+def test_several_that_block_cost_a_thread_each_and_no_more(meter) -> None:
+    callbacks, go_on = Callbacks(), threading.Event()
+    running = threads()
+    stuck = [gauge(meter, f"blocked.{number}", lambda _options: go_on.wait(60) and []) for number in range(3)]
+    sound = gauge(meter, "sound", one(1))
+    for _ in range(10):
+        assert seen(callbacks.observe([*stuck, sound], 4000), sound) == [[1]]
+    assert threads() - running <= 4
+    go_on.set()
+    callbacks.close()
+    eventually(lambda: threads() <= running)
+
+
+def test_a_slow_one_that_comes_back_in_time_is_waited_for(meter, caplog) -> None:
+    callbacks = Callbacks()
+    slow = gauge(meter, "slow", lambda _options: time.sleep(0.3) or [Observation(1)])
+    assert seen(callbacks.observe([slow], 20_000), slow) == [[1]]
+    assert not caplog.records
+    callbacks.close()
+
+
+@pytest.mark.parametrize("millis", [0, -5, 1e-6])
+def test_no_time_at_all_blames_nobody_and_loses_nothing_for_later(meter, millis) -> None:
+    callbacks = Callbacks()
+    instrument = gauge(meter, "sound", one(1))
+    assert seen(callbacks.observe([instrument], millis), instrument) in ([[]], [[1]])
+    eventually(lambda: seen(callbacks.observe([instrument], 5000), instrument) == [[1]])
+    callbacks.close()
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_whatever_one_raises_is_its_own_and_told_once_without_its_words(meter, caplog, error) -> None:
+    def fail(_options):
+        yield Observation(1)
+        raise error("s3cret")
+
+    callbacks = Callbacks()
+    failing, sound = gauge(meter, "failing", fail), gauge(meter, "sound", one(2))
+    for _ in range(3):
+        assert seen(callbacks.observe([failing, sound], 5000), failing, sound) == [[1], [2]]
+    (record,) = caplog.records
+    assert "A callback of failing raised" in record.getMessage()
+    assert "test_callbacks.py:" in record.getMessage()
+    assert "s3cret" not in caplog.text
+    callbacks.close()
+
+
+def test_they_run_in_the_context_of_who_collects(meter) -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="default")
+    callbacks, found = Callbacks(), []
+    instrument = gauge(meter, "g", lambda _options: found.append(variable.get()) or [])
+    for value in ("a", "b"):
+        variable.set(value)
+        callbacks.observe([instrument], 5000)
+    assert found == ["a", "b"]
+    callbacks.close()
+
+
+def test_callbacks_are_told_the_time_they_have(meter) -> None:
+    callbacks, told = Callbacks(), []
+    instrument = gauge(meter, "g", lambda options: told.append(options.timeout_millis) or [])
+    callbacks.observe([instrument], 3000)
+    callbacks.observe([instrument], 3_000_000)
+    assert 0 < told[0] <= 3000
+    assert told[1] == 10_000
+    callbacks.close()
+
+
+def test_after_the_end_who_asks_runs_them(meter) -> None:
+    callbacks, where = Callbacks(), []
+    instrument = gauge(meter, "g", lambda _options: where.append(threading.current_thread()) or [Observation(1)])
+    callbacks.close()
+    assert seen(callbacks.observe([instrument], 5000), instrument) == [[1]]
+    assert where == [threading.current_thread()]
+
+
+def test_a_forked_child_has_a_thread_of_its_own(meter) -> None:
+    callbacks, go_on = Callbacks(), threading.Event()
+    blocked = gauge(meter, "blocked", lambda _options: go_on.wait(60) and [])
+    sound = gauge(meter, "sound", one(1))
+    callbacks.observe([blocked, sound], 600)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads is the point
+        child = os.fork()
+    if not child:
+        callbacks.after_fork()
+        go_on.set()
+        os._exit(0 if seen(callbacks.observe([blocked, sound], 5000), sound) == [[1]] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    go_on.set()
+    callbacks.close()
+
+
+def test_no_thread_outlives_who_needed_it(meter) -> None:
+    running = threads()
+    callbacks = Callbacks()
+    callbacks.observe([gauge(meter, "g", one(1))], 5000)
+    assert threads() == running + 1
+    del callbacks
+    gc.collect()
+    eventually(lambda: threads() <= running)
