@@ -110,7 +110,7 @@ def _numbers(points: Sequence[Any], sets: Sequence[bytes], name: str, *, started
 
 
 def _number(point: Any, start: int) -> bytes:
-    return _times(start, point.time_unix_nano) + _value(4, 6, point.value) + _exemplars(5, point.exemplars)
+    return times(start, point.time_unix_nano) + _value(4, 6, point.value) + _exemplars(5, point.exemplars)
 
 
 def _value(double_field: int, int_field: int, value: Any) -> bytes:
@@ -187,8 +187,8 @@ def _histogram(point: Any, start: int) -> bytes:
     counts, bounds = point.bucket_counts, point.explicit_bounds
     return b"".join(
         (
-            _times(start, point.time_unix_nano),
-            _fixed(4, point.count),
+            times(start, point.time_unix_nano),
+            fixed(4, point.count),
             double(5, _double(point.sum)),
             block(6, struct.pack(f"<{len(counts)}Q", *counts)),
             block(7, struct.pack(f"<{len(bounds)}d", *bounds)),
@@ -210,21 +210,38 @@ def exponentials(points: Sequence[Any], sets: Sequence[bytes], name: str) -> lis
     Returns:
         See `histograms`.
     """
+    return one_by_one(_exponential, points, sets, name)
+
+
+def one_by_one(
+    write: Callable[[Any, int], bytes], points: Sequence[Any], sets: Sequence[bytes], name: str
+) -> list[bytes]:
+    """Write points field by field.
+
+    Args:
+        write: Writes the fields of a point but its attributes; it is given the start, 0 for none.
+        points: The points.
+        sets: See `numbers`.
+        name: See `numbers`.
+
+    Returns:
+        See `numbers`.
+    """
     return [
         written
         for point, given in zip(points, sets, strict=True)
-        for written in _rarely(_exponential, point, given, name, point.start_time_unix_nano or 0)
+        for written in _rarely(write, point, given, name, point.start_time_unix_nano or 0)
     ]
 
 
 def _exponential(point: Any, start: int) -> bytes:
     return b"".join(
         (
-            _times(start, point.time_unix_nano),
-            _fixed(4, point.count),
+            times(start, point.time_unix_nano),
+            fixed(4, point.count),
             double(5, _double(point.sum)),
             signed(6, point.scale),
-            _fixed(7, point.zero_count),
+            fixed(7, point.zero_count),
             _buckets(8, point.positive),
             _buckets(9, point.negative),
             unsigned(10, point.flags),
@@ -260,11 +277,13 @@ def _rarely(write: Callable[[Any, int], bytes], point: Any, given: bytes, name: 
         return []
 
 
-def _times(start: int, time: int) -> bytes:
-    return (_fixed(2, start) if start else b"") + _fixed(3, time)
+def times(start: int, time: int) -> bytes:
+    """Write when a point began, 0 for never, and when it was read, in nanoseconds since the epoch."""
+    return (fixed(2, start) if start else b"") + fixed(3, time)
 
 
-def _fixed(field: int, value: int) -> bytes:
+def fixed(field: int, value: int) -> bytes:
+    """Write a field of type ``fixed64``."""
     return tag(field, _FIXED64) + _UNSIGNED64.pack(value)
 
 
@@ -284,7 +303,7 @@ def _exemplars(field: int, exemplars: Iterable[Any]) -> bytes:
 
 
 def _exemplar(exemplar: Any) -> bytes:
-    parts = [_fixed(2, exemplar.time_unix_nano), _value(3, 6, exemplar.value)]
+    parts = [fixed(2, exemplar.time_unix_nano), _value(3, 6, exemplar.value)]
     if exemplar.span_id is not None and exemplar.trace_id is not None:
         parts += (block(4, exemplar.span_id.to_bytes(8, "big")), block(5, exemplar.trace_id.to_bytes(16, "big")))
     parts.append(attributes(7, exemplar.filtered_attributes))

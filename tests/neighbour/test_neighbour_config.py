@@ -65,20 +65,6 @@ def test_the_default_registry_is_shown_once_it_is_used(code, arguments, environ,
     assert shown(code, arguments, **environ) == expected
 
 
-def test_a_missing_package_is_named_when_it_is_asked_for() -> None:
-    code = (
-        "import sys; sys.modules['prometheus_client'] = None\n"
-        "import otelbridge\n"
-        "try:\n"
-        "    otelbridge.init(prometheus=False, prometheus_client=True)\n"
-        "except otelbridge.MissingDependencyError as error:\n"
-        "    print(error)\n"
-        "otelbridge.init(prometheus=False)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    assert "prometheus_client=True needs the package prometheus_client" in done.stdout
-
-
 def test_what_is_no_registry_is_refused() -> None:
     with pytest.raises(otelbridge.ConfigError, match="prometheus_client is str, which is no registry"):
         otelbridge.init(prometheus_client="yes")

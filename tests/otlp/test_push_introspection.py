@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otelbridge.catalogue.self import COLLECTION_DURATION, EXPORTED, PUSH_AGE
-from otelbridge.metrics.pipeline import Pipeline
 from otelbridge.otlp.introspection import observe_pushes
 from tests.components import free_port
 from tests.otlp.faults import Receiver, answer, partial
 from tests.otlp.pushing import pipeline, reader
 
-Point = tuple[tuple[tuple[str, str], ...], object]
+if TYPE_CHECKING:
+    from otelbridge.metrics.pipeline import Pipeline
 
 
 def watched(*readers: object) -> tuple[Pipeline, InMemoryMetricReader]:
