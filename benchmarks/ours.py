@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NEVER = 3600.0
 
 _UNLIMITED = 1_000_000_000
-"""Far above what is measured. By default a process keeps 50 000 attribute sets apart, and a page ends at 10 MB."""
+"""Far above what is measured. By default a process keeps 50 000 attribute sets apart, and a page ends at 50 MB."""
 
 
 def create_provider(readers: Sequence[MetricReader]) -> MeterProvider:

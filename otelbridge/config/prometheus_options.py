@@ -140,7 +140,7 @@ class Prometheus:
     created: bool = False
     """Whether ``_created`` appears in OpenMetrics."""
 
-    max_bytes: int = 10_000_000
+    max_bytes: int = 50_000_000
     """Bytes above which families are left out of a page."""
 
     bearer_token: str | None = field(default=None, repr=False)

@@ -130,13 +130,14 @@ def _histogram(bound: _Bound) -> BoundWrite:
             bounds = series.bounds
         at = bisect_left(bounds, amount)
         # Atomic from here
-        series.counts[at] += 1
-        series.sum += amount
+        counts = series.counts
+        counts[at] = count = counts[at] + 1
+        series.sum = total = series.sum + amount
         if series.min <= amount and amount <= series.max:
             cells = series.ints
             if cells is not None:
-                cells[series.ints_at + at] = series.counts[at]
-                series.floats[series.floats_at] = series.sum
+                cells[series.ints_at + at] = count
+                series.floats[series.floats_at] = total
         else:
             if amount < series.min:
                 series.min = amount
@@ -144,8 +145,8 @@ def _histogram(bound: _Bound) -> BoundWrite:
                 series.max = amount
             cells = series.ints
             if cells is not None:
-                cells[series.ints_at + at] = series.counts[at]
-                series.floats[series.floats_at] = series.sum
+                cells[series.ints_at + at] = count
+                series.floats[series.floats_at] = total
                 series.lows[series.lows_at] = series.min
                 series.lows[series.lows_at + 1] = -series.max
         # to here.

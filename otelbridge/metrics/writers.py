@@ -89,38 +89,38 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
     # What `tracing` tells, without the call, which would cost a third of a bound recording.
     traced = watch is tracing
 
+    def learn(attributes: Any) -> Any:
+        nonlocal fetch, width, single
+        series = finder.find(attributes)
+        # In this order, because another thread that sees the last relies on the others.
+        single = finder.single
+        width = finder.width
+        fetch = finder.fetch
+        return series
+
     def write(amount: Any, attributes: Any = None, context: Context | None = None) -> None:
-        nonlocal fetch, width, single, plain
+        nonlocal plain
         if type(amount) is int:
             if not (0 <= amount < LARGE or (signed and -LARGE < amount < 0)):
                 amount = check(amount)
+                if amount is None:
+                    return
         elif type(amount) is not float or not (0.0 <= amount < inf or (signed and -inf < amount < 0.0)):
             amount = check(amount)
-        if amount is None:
-            return
-        given: object = attributes
-        if type(given) is not dict and given is not None:
-            attributes = clean_attributes(given)
+            if amount is None:
+                return
+        if attributes.__class__ is not dict and attributes is not None:
+            attributes = clean_attributes(attributes)
         if attributes:
-            values: Any = None
-            entry: Any = None
             try:
                 values = fetch(attributes)
                 entry = entries[values]
+                if len(attributes) == width and type(values if single else values[entry.at]) is entry.type:
+                    series = entry.series
+                else:
+                    series = learn(attributes)
             except (KeyError, TypeError):
-                pass
-            if (
-                entry is not None
-                and len(attributes) == width
-                and (values if single else values[entry.at]).__class__ is entry.type
-            ):
-                series = entry.series
-            else:
-                series = finder.find(attributes)
-                # In this order, because another thread that sees the last relies on the others.
-                single = finder.single
-                width = finder.width
-                fetch = finder.fetch
+                series = learn(attributes)
         elif plain is not None:
             series = plain
         else:
@@ -144,13 +144,14 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
         elif histogram:
             at = bisect_left(bounds, amount)
             # Atomic from here
-            series.counts[at] += 1
-            series.sum += amount
+            counts = series.counts
+            counts[at] = count = counts[at] + 1
+            series.sum = total = series.sum + amount
             if series.min <= amount and amount <= series.max:
                 cells = series.ints
                 if cells is not None:
-                    cells[series.ints_at + at] = series.counts[at]
-                    series.floats[series.floats_at] = series.sum
+                    cells[series.ints_at + at] = count
+                    series.floats[series.floats_at] = total
             else:
                 if amount < series.min:
                     series.min = amount
@@ -158,8 +159,8 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
                     series.max = amount
                 cells = series.ints
                 if cells is not None:
-                    cells[series.ints_at + at] = series.counts[at]
-                    series.floats[series.floats_at] = series.sum
+                    cells[series.ints_at + at] = count
+                    series.floats[series.floats_at] = total
                     series.lows[series.lows_at] = series.min
                     series.lows[series.lows_at + 1] = -series.max
             # to here.

@@ -123,7 +123,7 @@ class Deltas:
     def _changed(
         self, stream: CurrentStream, known: dict[str, Seen], since: int, codes: dict[int, tuple[Any, str]]
     ) -> list[Any]:
-        read, difference = _READ[stream.kind], _SUBTRACT[stream.kind]
+        read, counted, difference = _READ[stream.kind], _COUNTED[stream.kind], _SUBTRACT[stream.kind]
         observed = isinstance(stream.instrument, _OBSERVED)
         changed: list[Any] = []
         for point in stream.points:
@@ -133,19 +133,20 @@ class Deltas:
             codes[id(point.attributes)] = entry
             code = entry[1]
             before, now = known.get(code), read(point)
-            if before == now:
+            if before is not None and counted(before) == counted(now):
                 continue
-            known[code] = now
             start = min(since, point.time_unix_nano)
             delta = difference(point, before, now, start, stream.monotonic, observed)
             if delta is not None:
                 changed.append(delta)
+            if delta is not None or before is not None:
+                known[code] = now
         return changed
 
 
 def _with(stream: CurrentStream, points: Sequence[Any]) -> CurrentStream:
     other = copy(stream)
-    other.points = points
+    other.points, other.lasting = points, False
     other.temporality = AggregationTemporality.DELTA
     return other
 
@@ -223,6 +224,12 @@ _READ: dict[str, Callable[[Any], Seen]] = {
     "sum": lambda point: point.value,
     "histogram": lambda point: [point.sum, *point.bucket_counts],
     "exponential": _read_exponential,
+}
+# A sum without its count is half of a measurement, which another process is just storing: both go next time.
+_COUNTED: dict[str, Callable[[Seen], Seen]] = {
+    "sum": lambda seen: seen,
+    "histogram": lambda seen: seen[1:],
+    "exponential": lambda seen: seen[:-1],
 }
 _SUBTRACT: dict[str, Callable[..., Any]] = {
     "sum": _number,

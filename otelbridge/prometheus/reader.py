@@ -42,7 +42,7 @@ _CUMULATIVE = dict.fromkeys(
     AggregationTemporality.CUMULATIVE,
 )
 
-_MAX_BYTES = 10_000_000
+_MAX_BYTES = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)

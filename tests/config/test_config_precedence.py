@@ -173,7 +173,7 @@ ROWS: dict[str, tuple[Any, Any, Any, Any, Any]] = {
         )
         for field, default, argument, text, said, file in (
             ("created", False, False, "True", True, False),
-            ("max_bytes", 10_000_000, 1, "2", 2, 3),
+            ("max_bytes", 50_000_000, 1, "2", 2, 3),
             ("bearer_token", None, "a", "e", "e", "f"),
             ("bearer_token_file", None, "/a", "/e", "/e", "f"),
             ("insecure", False, False, "true", True, False),

@@ -13,7 +13,7 @@ from otelbridge.prometheus.introspection import observe_scrapes
 from otelbridge.prometheus.reader import PrometheusReader
 
 
-def build(max_bytes: int = 10_000_000) -> tuple[PrometheusReader, MeterProvider]:
+def build(max_bytes: int = 50_000_000) -> tuple[PrometheusReader, MeterProvider]:
     reader = PrometheusReader(scope_info_enabled=False, max_bytes=max_bytes)
     provider = MeterProvider([reader], views=create_views(METRICS.values()), shutdown_on_exit=False)
     observe_scrapes(provider, reader)
