@@ -62,7 +62,7 @@ bench: $(STAMP) ## measure ours and its peers side by side, about five minutes
 	@$(BIN)/python -m benchmarks run $(BENCH)
 
 bench-check: $(STAMP) ## fail when a measured figure misses its bound
-	@$(BIN)/python -m benchmarks check
+	@$(BIN)/python -m benchmarks check $(BENCH)
 
 format: $(STAMP) ## format and fix what can be fixed
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

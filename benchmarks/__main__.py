@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.bounds import BOUNDS
 from benchmarks.check import judge
 from benchmarks.figures import select
 from benchmarks.model import FULL, QUICK, Effort
@@ -32,15 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="measure, write the results and the table in the documentation")
     run.add_argument("--quick", action="store_true", help="small sizes and few rounds, under a minute")
-    run.add_argument("--only", metavar="NAME", help="one group (scrape) or one figure (scrape.counters)")
     run.add_argument("--docs", type=Path, default=DOCUMENT, help="the document with the table")
     check = commands.add_parser("check", help="exit 1 for every bound that is missed")
     for command in (run, check):
+        command.add_argument("--only", metavar="NAME", help="one group (scrape) or one figure (scrape.counters)")
         command.add_argument("--results", type=Path, default=LATEST, help="the results file")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "check":
-            return _check(chosen.results)
+            return _check(chosen.results, chosen.only)
         return measure(QUICK if chosen.quick else FULL, chosen.only, chosen.results, chosen.docs)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -78,9 +79,10 @@ def _summary(found: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _check(path: Path) -> int:
+def _check(path: Path, only: str | None) -> int:
     results = read_results(path)
-    verdicts = judge(results)
+    names = {figure.name for figure in select(only)}
+    verdicts = judge(results, [bound for bound in BOUNDS if bound.figure in names])
     if results["environment"]["effort"] != "full":
         print(f"Note: the results are of a {results['environment']['effort']} run.")
     for verdict in verdicts:

@@ -132,12 +132,13 @@ def _histogram(bound: _Bound) -> BoundWrite:
         # Atomic from here
         counts = series.counts
         counts[at] = count = counts[at] + 1
-        series.sum = total = series.sum + amount
+        series.sum += amount
         if series.min <= amount and amount <= series.max:
             cells = series.ints
             if cells is not None:
+                # Which may give the series its cell, with what it had counted before: the sum is read after it.
                 cells[series.ints_at + at] = count
-                series.floats[series.floats_at] = total
+                series.floats[series.floats_at] = series.sum
         else:
             if amount < series.min:
                 series.min = amount
@@ -146,7 +147,7 @@ def _histogram(bound: _Bound) -> BoundWrite:
             cells = series.ints
             if cells is not None:
                 cells[series.ints_at + at] = count
-                series.floats[series.floats_at] = total
+                series.floats[series.floats_at] = series.sum
                 series.lows[series.lows_at] = series.min
                 series.lows[series.lows_at + 1] = -series.max
         # to here.

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import threading
-import weakref
 from contextvars import copy_context
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -14,43 +11,58 @@ from opentelemetry.metrics import CallbackOptions
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.observations import observations
+from otelbridge.metrics.patience import BlockedError, Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from otelbridge.metrics._sdk import Measurement
 
-# Of the time a collection has, so much may go by before a callback is given up; the rest is for the others, and for
-# what is done with the data.
+# Of the time that is left, a callback may take so much; the rest is for the others, and for what is done with the data.
 _SHARE = 0.5
-# Where the time is short, a busy machine needs this much of it to come to anything at all.
-_LEAST = 0.25
 # What a callback is told to have at most; the SDK's figure.
 _LONGEST = 10.0
+# How long a fork waits for callbacks to come back, in seconds.
+_BEFORE_FORK = 1.0
 
 
 class Callbacks:
     """Runs callbacks in a thread of their own, and waits for them no longer than the time allows.
 
     An instrument whose callbacks do not come back in time is left out, with a warning, until they have come back.
-    Meanwhile it keeps its thread; the other instruments get a new one.
     """
 
     def __init__(self) -> None:
-        self.after_fork()
+        self._patience: Patience[int, list[Measurement]] = Patience("otelbridge-callbacks", _SHARE)
+        # Reentrant: a signal handler may collect while this thread does.
+        self._turn = threading.RLock()
+        self._forking: int | None = None
+
+    def before_fork(self) -> None:
+        """Let no callback run until the fork is over: what it has locked would stay locked in the child for ever.
+
+        It waits for those that run, though not for long, and not for those that were given up.
+        """
+        # A callback that forks would wait for itself.
+        inside = threading.current_thread() is self._patience.thread
+        if not inside and self._turn.acquire(timeout=_BEFORE_FORK):
+            self._forking = threading.get_ident()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on after a fork."""
+        # Several threads may fork at once, and not all of them wait for callbacks.
+        if self._forking == threading.get_ident():
+            self._forking = None
+            self._turn.release()
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, which has none of the threads."""
-        self._turn = threading.RLock()
-        self._given_up: set[int] = set()
-        self._rounds: queue.SimpleQueue[Callable[[], None] | None] | None = None
-        self._closed = False
+        self._turn, self._forking = threading.RLock(), None
+        self._patience.after_fork()
 
     def close(self) -> None:
         """End the thread. What is observed later is observed by who asks."""
-        with self._turn:
-            self._closed = True
-            self._leave_thread()
+        self._patience.close()
 
     def observe(self, instruments: Sequence[Any], timeout_millis: float) -> Mapping[int, Sequence[Measurement]]:
         """Run the callbacks of instruments.
@@ -63,103 +75,30 @@ class Callbacks:
             What was observed, by the identity of the instrument; nothing of one that did not come back in time.
         """
         deadline = monotonic() + timeout_millis / 1000
-        found: dict[int, list[Measurement]] = {}
         with self._turn:
-            left = [each for each in instruments if id(each) not in self._given_up]
-            while left and (seconds := deadline - monotonic()) > 0:
-                one_round = _Round(left, CallbackOptions(min(seconds, _LONGEST) * 1000), self._given_up)
-                self._begin(one_round)
-                one_round.done.wait(max(seconds * _SHARE, min(seconds, _LEAST)))
-                left = one_round.give_up()
-                if not one_round.done.is_set():
-                    self._leave_thread()
-                found.update(one_round.found)
+            seconds = deadline - monotonic()
+            options = CallbackOptions(min(seconds, _LONGEST) * 1000)
+            found, errors = self._patience.run({id(each): _job(each, options) for each in instruments}, seconds)
+        for each in instruments:
+            if isinstance(errors.get(id(each)), BlockedError):
+                _report(each.name)
         return found
 
-    def _begin(self, one_round: _Round) -> None:
-        run = partial(copy_context().run, one_round.run)
-        if self._rounds is None and not self._closed:
-            self._rounds = _start_thread(self)
-        if self._rounds is None:
-            run()
-        else:
-            self._rounds.put(run)
 
-    def _leave_thread(self) -> None:
-        rounds, self._rounds = self._rounds, None
-        if rounds is not None:
-            rounds.put(None)
+def _job(instrument: Any, options: CallbackOptions) -> Callable[[], list[Measurement]]:
+    # Each has a context of its own, as two threads cannot be in one.
+    context = copy_context()
+    return lambda: context.run(_observed, instrument, options)
 
 
-class _Round:
-    """The callbacks of some instruments, once."""
-
-    def __init__(self, instruments: Sequence[Any], options: CallbackOptions, given_up: set[int]) -> None:
-        self.found: dict[int, list[Measurement]] = {}
-        self.done = threading.Event()
-        self._todo = list(reversed(instruments))
-        self._options = options
-        self._given_up = given_up
-        self._current: Any = None
-        self._over = False
-        self._lock = threading.Lock()
-
-    def run(self) -> None:
-        """Run them, until one is given up."""
-        while self._next():
-            observed = list(observations(self._current, self._options))
-            with self._lock:
-                if self._over:
-                    self._given_up.discard(id(self._current))
-                    return
-                self.found[id(self._current)] = observed
-
-    def _next(self) -> bool:
-        with self._lock:
-            if not self._todo:
-                self.done.set()
-                return False
-            self._current = self._todo.pop()
-            return True
-
-    def give_up(self) -> list[Any]:
-        """Wait no longer.
-
-        Returns:
-            The instruments whose turn had not come yet.
-        """
-        with self._lock:
-            if self.done.is_set():
-                return []
-            if self._current is None:
-                return self._abandon()
-            self._over = True
-            self._given_up.add(id(self._current))
-        warn_once(
-            (self._current.name, "callback", "blocked"),
-            "A callback of %s did not come back in time: it is left out until it does, and the others go on. Let it "
-            "return what is known, and fetch elsewhere what takes long.",
-            self._current.name,
-        )
-        return list(reversed(self._todo))
-
-    def _abandon(self) -> list[Any]:
-        # The machine did not get round to it; there is nobody to blame, and no time to try again.
-        self._todo = []
-        return []
+def _observed(instrument: Any, options: CallbackOptions) -> list[Measurement]:
+    return list(observations(instrument, options))
 
 
-def _start_thread(owner: Callbacks) -> queue.SimpleQueue[Callable[[], None] | None] | None:
-    rounds: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-    try:
-        threading.Thread(target=_work, args=(rounds,), name="otelbridge-callbacks", daemon=True).start()
-    except RuntimeError:
-        # No thread can be had: at the end of a process (Python 3.12), or at the limit of the system.
-        return None
-    weakref.finalize(owner, rounds.put, None).atexit = False
-    return rounds
-
-
-def _work(rounds: queue.SimpleQueue[Callable[[], None] | None]) -> None:
-    while (run := rounds.get()) is not None:
-        run()
+def _report(name: str) -> None:
+    warn_once(
+        (name, "callback", "blocked"),
+        "A callback of %s did not come back in time: it is left out until it does, and the others go on. Let it "
+        "return what is known, and fetch elsewhere what takes long.",
+        name,
+    )

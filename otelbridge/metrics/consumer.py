@@ -159,6 +159,7 @@ class Consumer(SynchronousMeasurementConsumer):
 
     def before_fork(self) -> None:
         """Prepare for a fork, which `after_fork_in_parent` and `after_fork` end."""
+        self._callbacks.before_fork()
         for source in self._sources:
             source.before_fork()
 
@@ -166,6 +167,7 @@ class Consumer(SynchronousMeasurementConsumer):
         """Go on after a fork."""
         for source in self._sources:
             source.after_fork_in_parent()
+        self._callbacks.after_fork_in_parent()
 
     def publish(self) -> None:
         """Leave to the other processes what is not recorded here, but read now and then, as it is at the end."""

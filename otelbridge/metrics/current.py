@@ -134,9 +134,15 @@ class CurrentStream:
 
 
 class Current:
-    """Reads a storage again and again. Not for several threads at once."""
+    """Reads a storage again and again. Not for several threads at once.
 
-    def __init__(self) -> None:
+    Args:
+        keep_exemplars: Whether an exemplar stays until its series has a newer one. Otherwise each is given once, as the
+            SDK does.
+    """
+
+    def __init__(self, *, keep_exemplars: bool = False) -> None:
+        self._keep_exemplars = keep_exemplars
         self._streams: dict[int, tuple[Any, CurrentStream]] = {}
         self._readings: dict[int, _Kept] = {}
 
@@ -175,16 +181,17 @@ class Current:
             return match.collect(AggregationTemporality.CUMULATIVE, now) or (), False
         kept = self._readings.get(id(match))
         if kept is None:
-            kept = self._readings[id(match)] = _Kept()
+            kept = self._readings[id(match)] = _Kept(self._keep_exemplars)
         return read(match, kept, max(now, match.latest_start)), True
 
 
 class _Kept:
     """The readings of a stream, series by series, from one time to the next."""
 
-    __slots__ = ("readings", "series", "start")
+    __slots__ = ("keep_exemplars", "readings", "series", "start")
 
-    def __init__(self) -> None:
+    def __init__(self, keep_exemplars: bool) -> None:
+        self.keep_exemplars = keep_exemplars
         self.series: list[Any] = []
         self.readings: list[Any] = []
         self.start: int | None = None
@@ -283,7 +290,9 @@ def _finished(match: Any, kept: _Kept, start: int | None) -> list[Any]:
     kept.start = start
     if match.sampled:
         for series, reading in zip(kept.series, found, strict=True):
-            reading.exemplars = match.exemplars(series)
+            fresh = match.exemplars(series)
+            if fresh or not kept.keep_exemplars:
+                reading.exemplars = fresh
     return found
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # What the values of attributes are; OpenTelemetry common specification, "Attribute".
 _TYPES: tuple[type[Any], ...] = (str, bool, int, float, bytes, Sequence, Mapping, type(None))
+# As many series a process has at most; a generator without end would fill the memory.
+_MOST = 200_000
 
 
 def observations(instrument: Any, options: CallbackOptions) -> Iterator[Measurement]:
@@ -38,7 +40,10 @@ def observations(instrument: Any, options: CallbackOptions) -> Iterator[Measurem
         return
     for callback in callbacks_of(instrument):
         try:
-            for observation in callback(options):
+            for number, observation in enumerate(callback(options)):
+                if number == _MOST:
+                    _report_endless(instrument.name)
+                    break
                 value = exact(observation.value)
                 if value is None:
                     reject(instrument.name, observation.value, negative=False)
@@ -52,6 +57,15 @@ def observations(instrument: Any, options: CallbackOptions) -> Iterator[Measurem
                 instrument.name,
                 origin_of(error),
             )
+
+
+def _report_endless(name: str) -> None:
+    warn_once(
+        (name, "callback", "endless"),
+        "A callback of %s observes more than %d values at a time; the rest is left out. Let it come to an end.",
+        name,
+        _MOST,
+    )
 
 
 def _sound(name: str, attributes: object) -> Any:

@@ -70,6 +70,9 @@ class Processes:
         directory: Where the group's files go; None takes the best place there is.
     """
 
+    joined = True
+    """Whether this process and those it forks off are of the group."""
+
     def __init__(self, service: str, directory: Path | None = None) -> None:
         self.totals: Totals | None = None
         """What the other processes had when they were last read; None while this one is alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakMethod
+from weakref import WeakMethod, WeakSet
 
 from opentelemetry.metrics import NoOpMeter
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
@@ -102,8 +102,9 @@ class MeterProvider(SdkMeterProvider):
             hide=secrets.hide_secrets if hide_secrets else secrets.as_they_are,
         )
         self._measurement_consumer = self._consumer
+        _consumers.add(self._consumer)
         self._metric_readers: tuple[MetricReader, ...] = ()
-        if processes is not None:
+        if processes is not None and processes.joined:
             on_uwsgi_fork(_weakly(self._handle_fork))
         for reader in metric_readers:
             self._adopt(reader)
@@ -175,11 +176,6 @@ class MeterProvider(SdkMeterProvider):
             source: Where it comes from; it belongs to this provider from now on.
         """
         self._consumer.add_source(source)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=_weakly(self._consumer.before_fork),
-                after_in_parent=_weakly(self._consumer.after_fork_in_parent),
-            )
 
     def visit(self, metric_reader: MetricReader, read: Callable[[Storage], _T], timeout_millis: float = 10_000) -> _T:
         """Let a reader of ours read the store itself; see `otelbridge.metrics.consumer.Consumer.visit`."""
@@ -213,3 +209,21 @@ class MeterProvider(SdkMeterProvider):
     def _set_meter_configurator(self, *, meter_configurator: Any) -> None:
         super()._set_meter_configurator(meter_configurator=meter_configurator)
         self._consumer.rewire()
+
+
+# Hooks cannot be taken back, and providers come and go: one for each group that is delivered, for instance.
+_consumers: WeakSet[Consumer] = WeakSet()
+
+
+def _before_fork() -> None:
+    for consumer in tuple(_consumers):
+        consumer.before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for consumer in tuple(_consumers):
+        consumer.after_fork_in_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)

@@ -30,6 +30,8 @@ class Visit(Processes):
             leaves it.
     """
 
+    joined = False
+
     def __init__(self, directory: GroupDirectory) -> None:
         self._visited = directory
         super().__init__("")

@@ -29,10 +29,7 @@ class Baseline:
     def __init__(self, rows: Rows | None = None) -> None:
         self._since = time_ns()
         self._values: dict[tuple[Foreign, LabelSet], Value] = {
-            (foreign, row.labels): row.value
-            for foreign, each in (rows or {}).items()
-            if foreign.type in _COUNTING
-            for row in each
+            (foreign, row.labels): row.value for foreign, each in counting(rows or {}).items() for row in each
         }
 
     def __len__(self) -> int:
@@ -62,6 +59,11 @@ class Baseline:
             del self._values[key]
             return row
         return Row(row.labels, value, self._since if row.created else 0, row.exemplars, row.quantiles)
+
+
+def counting(rows: Rows) -> Rows:
+    """Give the counters, histograms and summaries of rows."""
+    return {foreign: each for foreign, each in rows.items() if foreign.type in _COUNTING}
 
 
 def _difference(value: Value, before: Value) -> Value | None:

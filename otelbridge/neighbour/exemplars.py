@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from otelbridge.metrics.secrets import Hide
 
 _TRACE = re.compile(r"[0-9a-f]{32}")
 _SPAN = re.compile(r"[0-9a-f]{16}")
@@ -31,6 +33,18 @@ class ForeignExemplar:
 
     trace_id: int | None
     """The label ``trace_id``, likewise."""
+
+    def hidden(self, hide: Hide) -> ForeignExemplar:
+        """Give it without credentials.
+
+        Args:
+            hide: Hides them.
+
+        Returns:
+            The same object where there are none.
+        """
+        shown = hide(self.filtered_attributes)
+        return self if shown is self.filtered_attributes else replace(self, filtered_attributes=shown)
 
 
 def convert(exemplar: Any) -> ForeignExemplar:

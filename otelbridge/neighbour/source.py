@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from otelbridge.diagnostics import warn_once
+from otelbridge.diagnostics import origin_of, warn_once
 from otelbridge.metrics.foreign import Foreign, is_foreign
+from otelbridge.metrics.patience import Patience
 from otelbridge.neighbour import client
-from otelbridge.neighbour.baseline import Baseline
-from otelbridge.neighbour.patience import Patience
+from otelbridge.neighbour.baseline import Baseline, counting
 from otelbridge.neighbour.rows import read
 from otelbridge.neighbour.streams import ForeignMatch, ForeignStream, create_foreign_instrument
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _PATIENCE = 2.0
 """Seconds a collector may take before the others go on without it."""
+
+_SHARE = 0.25
+"""Of the time that all collectors have, the part that may go by before one of them is given up."""
 
 _TURN = 10.0
 """Seconds to wait for another one who reads; then what that one has read is shown."""
@@ -60,7 +63,8 @@ class Neighbour:
         self._registry: Any = registry if not isinstance(registry, (str, bool)) else None
         if registry is True:
             self._registry = client.default_registry(required=True)
-        self._patience: Patience[Collector, Rows] = Patience("otelbridge-neighbour", patience)
+        self._patience: Patience[Collector, Rows] = Patience("otelbridge-neighbour", _SHARE)
+        self._seconds = patience / _SHARE
         # Now: what looks it up may import, and a child forked meanwhile could never import that.
         self._scope = InstrumentationScope(client.PACKAGE, client.version())
         self._streams: StreamRegistry | None = None
@@ -71,8 +75,9 @@ class Neighbour:
         self._baseline = Baseline()
         self._before: Rows | None = None
         self._last: Rows = {}
+        self._counted: dict[Held, Rows] = {}
         self._shared: Collector | None = None
-        self._forking = False
+        self._forking: int | None = None
         # Rounds one after the other; and briefly, whoever changes what is known.
         self._round = threading.Lock()
         self._lock = threading.Lock()
@@ -97,8 +102,8 @@ class Neighbour:
         except Exception as error:  # whatever a registry of somebody's own making does
             warn_once(
                 (client.PACKAGE, "refresh", type(error).__name__),
-                "The metrics of prometheus_client are not shown as they are now, since reading them failed: %r",
-                error,
+                "The metrics of prometheus_client are not shown as they are now, since reading them failed: %s",
+                origin_of(error),
             )
         finally:
             self._round.release()
@@ -131,7 +136,6 @@ class Neighbour:
 
     def before_fork(self) -> None:
         """See `otelbridge.metrics.foreign.Source`."""
-        self._before = None
         # No gauges: they are not counted, and may ask functions of the application.
         own: list[Held] = (
             [] if client.keeps_shared_values() else [each for each in self._held() if each.own and not each.mode]
@@ -139,27 +143,27 @@ class Neighbour:
         # While somebody reads, prometheus_client's locks are taken, and would be for ever in the child. So nobody
         # reads until the fork is over, unless it is the reading itself that forks.
         inside = threading.current_thread() is self._patience.thread
-        self._forking = not inside and self._round.acquire(timeout=_PATIENCE)
-        if self._forking and own:
-            self._before = _joined(self._read(own).values())
+        if not inside and self._round.acquire(timeout=_PATIENCE):
+            self._forking = threading.get_ident()
+            self._before = _joined(self._answers(self._read(own), own).values()) if own else None
 
     def after_fork_in_parent(self) -> None:
         """See `otelbridge.metrics.foreign.Source`."""
-        self._before = None
-        forking, self._forking = self._forking, False
-        if forking:
+        # Several threads may fork at once, and not all of them wait for what is being read.
+        if self._forking == threading.get_ident():
+            self._before = self._forking = None
             self._round.release()
 
     def after_fork(self) -> None:
         """See `otelbridge.metrics.foreign.Source`."""
         self._round, self._lock = threading.Lock(), threading.Lock()
-        self._forking = False
+        self._forking = None
         self._patience.after_fork()
         self._met = set()
         before, self._before = self._before, None
         if not client.keeps_shared_values():
             self._baseline = Baseline(self._last if before is None else before)
-        self._last = {}
+        self._last, self._counted = {}, {}
         if self._processes is not None:
             self._publish_at_the_end()
 
@@ -196,11 +200,14 @@ class Neighbour:
             parts = [("everywhere", held)]
         # All at once, so that they share the time there is.
         found = self._read([each for _, collectors in parts for each in collectors])
+        counted: dict[Held, Rows] = {}
         for part, collectors in parts:
-            here = {each: found[each] for each in collectors if each in found}
+            here = self._answers(found, collectors)
+            counted |= {each: counting(rows) for each, rows in here.items()}
             if part == "everywhere":
                 self._last = _joined([rows for each, rows in here.items() if each.own])
             self._feed(part, _joined(here.values()))
+        self._counted = counted
 
     def _shares(self) -> bool:
         # Where each process is shown by itself, what others have in the files is not its own.
@@ -220,15 +227,21 @@ class Neighbour:
         return [] if self._shared is None else [client.Held(self._shared, own=True, mode=None)]
 
     def _read(self, held: Sequence[Held]) -> dict[Held, Rows]:
-        results, errors = self._patience.run({each.collector: partial(_rows, each) for each in held})
+        results, errors = self._patience.run({each.collector: partial(_rows, each) for each in held}, self._seconds)
         for collector, error in errors.items():
             warn_once(
                 (client.PACKAGE, "collector", _described(collector), type(error).__name__),
-                "A collector of prometheus_client is left out, %.200s: %s. Its metrics come back when it answers.",
+                "A collector of prometheus_client is left out, %.200s: %s. What it had counted stays; the rest comes "
+                "back when it answers.",
                 _described(collector),
-                f"{type(error).__name__}: {error}"[:300],
+                # The text of what was raised is whoever's; that of what was not even raised is ours.
+                error if error.__traceback__ is None else origin_of(error),
             )
         return {each: results[each.collector] for each in held if each.collector in results}
+
+    def _answers(self, found: Mapping[Held, Rows], collectors: Sequence[Held]) -> dict[Held, Rows]:
+        # What was counted stays while nobody answers: gone and back again, it would count twice in rates.
+        return {each: found[each] if each in found else self._counted.get(each, {}) for each in collectors}
 
     def _feed(self, part: Part, rows: Mapping[Foreign, list[Any]]) -> None:
         for foreign, each in rows.items():
@@ -254,10 +267,10 @@ class Neighbour:
                     _MOST,
                 )
                 return None
-            processes = self._processes if part == "everywhere" else None
+            processes, hide = self._processes if part == "everywhere" else None, self._streams.hide
             stream = self._streams.add(
                 (part, foreign),
-                lambda terms, calm: ForeignStream(foreign, terms, processes, calm, started=self._started),
+                lambda terms, calm: ForeignStream(foreign, terms, processes, calm, started=self._started, hide=hide),
                 self._limit,
             )
             self._known[part, foreign] = (create_foreign_instrument(foreign, self._scope), stream)

@@ -19,6 +19,7 @@ from otelbridge.metrics.identity import encode_attributes
 from otelbridge.metrics.kinds import Kind
 from otelbridge.metrics.merging import PER_WORKER, shape_of
 from otelbridge.metrics.readers import SharedMatch
+from otelbridge.metrics.secrets import as_they_are
 from otelbridge.metrics.series import LastSeries, Unplaced
 from otelbridge.metrics.streams import Sharing, Stream
 from otelbridge.neighbour.rows import WORKER_LABEL
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from otelbridge.metrics.foreign import Foreign
     from otelbridge.metrics.limits import Terms
     from otelbridge.metrics.processes import Processes
+    from otelbridge.metrics.secrets import Hide
     from otelbridge.metrics.series import HistogramSeries, Series
     from otelbridge.neighbour.exemplars import ForeignExemplar
     from otelbridge.neighbour.rows import LabelSet, Row, Value
@@ -56,17 +58,25 @@ class ForeignStream(Stream):
         processes: The group of processes whose series are merged; None keeps to this one.
         calm: See `Stream`.
         started: When the group, or this process, began, in nanoseconds since the epoch.
+        hide: See `Stream`.
     """
 
     def __init__(
-        self, foreign: Foreign, terms: Terms, processes: Processes | None, calm: Calm, *, started: int
+        self,
+        foreign: Foreign,
+        terms: Terms,
+        processes: Processes | None,
+        calm: Calm,
+        *,
+        started: int,
+        hide: Hide = as_they_are,
     ) -> None:
         kind = kind_of(foreign)
         sharing = None
         if processes is not None:
             shape = shape_of(kind, foreign.rule, observed=True)
             sharing = Sharing(processes, foreign.encode(), shape, foreign.rule == PER_WORKER)
-        super().__init__(foreign.name, kind, None, terms, sharing, observed=True, calm=calm)
+        super().__init__(foreign.name, kind, None, terms, sharing, observed=True, calm=calm, hide=hide)
         self.foreign = foreign
         self._found: dict[LabelSet, Series] = {}
         self._shown: set[Series] = set()
@@ -203,7 +213,7 @@ class ForeignMatch(SharedMatch):
     def exemplars(self, series: Series) -> Sequence[ForeignExemplar]:
         """Give the exemplars of this process' part of a series."""
         row = self.stream.row(series)
-        return () if row is None else row.exemplars
+        return () if row is None else [each.hidden(self.stream.hide) for each in row.exemplars]
 
     def quantiles(self, series: Series) -> Sequence[tuple[float, float]]:
         """Give the quantiles of a series; those of several processes cannot be made one."""

@@ -81,8 +81,13 @@ def _pairs(exemplar: Any, translation: Translation) -> Pairs:
     # One by one, since a long attribute is no reason to leave out a short one.
     attributes = cast("Mapping[str, object]", exemplar.filtered_attributes or {})
     for key in sorted(attributes):
-        name, text = translation.label(key), value_text(attributes[key])
+        name, text = _without_nul(translation.label(key)), _without_nul(value_text(attributes[key]))
         if name not in found and text and len(name) + len(text) <= room:
             found[name] = text
             room -= len(name) + len(text)
     return tuple(found.items())
+
+
+def _without_nul(text: str) -> str:
+    # At a NUL in an exemplar Prometheus gives up the whole page of OpenMetrics; anywhere else it takes one.
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

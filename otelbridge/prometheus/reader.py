@@ -104,7 +104,8 @@ class PrometheusReader(MetricReader):
         self._max_bytes = max_bytes
         self._books: dict[Translation, FamilyBook] = {}
         self._neighbours: dict[Translation, NeighbourBook] = {}
-        self._current = Current()
+        # Several may scrape, and a page may be in a format that has no exemplars.
+        self._current = Current(keep_exemplars=True)
         self._provider: MeterProvider | None = None
         self._data: MetricsData | None = None
         # One at a time: what is remembered from scrape to scrape belongs to the one who renders.

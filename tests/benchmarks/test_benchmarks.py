@@ -129,6 +129,8 @@ def test_a_contender_in_trouble_is_left_out_with_its_reason(
 def test_a_missed_bound_fails_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = results_file(tmp_path, {BOUND.figure: figure(ratios={SDK_TWO: ratio(0.2)})})
     assert main(["check", "--results", str(path)]) == 1
+    assert main(["check", "--only", "memory", "--results", str(path)]) == 0
+    assert main(["check", "--only", "memor", "--results", str(path)]) == 2
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED")]
     assert len(lines) == 1
     assert "recording.counter_dict: otelbridge / OpenTelemetry SDK, 2 readers: 0.2" in lines[0]

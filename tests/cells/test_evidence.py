@@ -26,6 +26,8 @@ from tests.components import missing
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+pytestmark = pytest.mark.endtoend
+
 WSGI = "tests.cells.group_app:wsgi"
 ASGI = "tests.cells.group_app:asgi"
 

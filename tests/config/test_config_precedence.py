@@ -16,6 +16,8 @@ from otelbridge.config.file import settings_from_file
 from otelbridge.config.options import OtlpOptions, PrometheusOptions, Settings
 from otelbridge.config.resolve import resolve
 
+pytestmark = pytest.mark.endtoend
+
 DOMAINS = frozenset({"agents", "business", "tasks"})
 
 

@@ -19,6 +19,8 @@ from tests.components import missing
 from tests.docs.blocks import Block, blocks
 from tests.receiver import Receiver
 
+pytestmark = pytest.mark.endtoend
+
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "guide.md"
 README = ROOT / "README.md"

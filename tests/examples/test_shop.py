@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+pytestmark = pytest.mark.endtoend
+
 ROOT = Path(__file__).parents[2]
 
 

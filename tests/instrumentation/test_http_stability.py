@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.endtoend
+
 VARIABLE = "OTEL_SEMCONV_STABILITY_OPT_IN"
 
 SCRIPT = """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -126,6 +128,22 @@ def test_whatever_one_raises_is_its_own_and_told_once_without_its_words(meter, c
     callbacks.close()
 
 
+def test_one_without_end_fills_no_memory_and_leaves_the_others(meter, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("otelbridge.metrics.observations._MOST", 1000)
+
+    def endless(_options):
+        while True:
+            yield Observation(1)
+
+    callbacks = Callbacks()
+    instruments = [meter.create_observable_gauge("endless", [endless, one(2)]), gauge(meter, "sound", one(3))]
+    for _ in range(2):
+        assert seen(callbacks.observe(instruments, 20_000), *instruments) == [[1] * 1000 + [2], [3]]
+    (record,) = caplog.records
+    assert "A callback of endless" in record.getMessage()
+    callbacks.close()
+
+
 def test_they_run_in_the_context_of_who_collects(meter) -> None:
     variable: ContextVar[str] = ContextVar("variable", default="default")
     callbacks, found = Callbacks(), []
@@ -170,6 +188,106 @@ def test_a_forked_child_has_a_thread_of_its_own(meter) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     go_on.set()
     callbacks.close()
+
+
+_FORKING = """
+import os, signal, sys, threading, time
+from opentelemetry.metrics import Observation
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from otelbridge.metrics.provider import MeterProvider
+
+lock, blocked = threading.Lock(), threading.Event()
+
+
+def slow(options):
+    with lock:
+        time.sleep(0.05)
+    return [Observation(1)]
+
+
+reader = InMemoryMetricReader()
+provider = MeterProvider([reader])
+meter = provider.get_meter("test")
+meter.create_observable_gauge("blocked", [lambda options: blocked.wait(60) and []])
+meter.create_observable_gauge("slow", [slow])
+reader.collect(400)
+stop = threading.Event()
+
+
+def collect():
+    while not stop.is_set():
+        reader.collect(10_000)
+
+
+threading.Thread(target=collect).start()
+hung = 0
+for _ in range(10):
+    time.sleep(0.02)
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        with lock:
+            os._exit(0)
+    hung += os.waitpid(child, 0)[1] != 0
+stop.set()
+blocked.set()
+print("hung:", hung)
+"""
+
+
+def test_a_fork_waits_until_callbacks_have_let_go_of_their_locks() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", _FORKING]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert done.stdout == "hung: 0\n", done.stderr
+
+
+def test_of_several_threads_that_fork_each_lets_go_of_what_it_holds(meter, monkeypatch) -> None:
+    monkeypatch.setattr("otelbridge.metrics.callbacks._BEFORE_FORK", 0.05)
+    callbacks, holds, go_on = Callbacks(), threading.Event(), threading.Event()
+
+    def fork() -> None:
+        callbacks.before_fork()
+        holds.set()
+        go_on.wait(60)
+        callbacks.after_fork_in_parent()
+
+    other = threading.Thread(target=fork)
+    other.start()
+    assert holds.wait(60)
+    callbacks.before_fork()
+    callbacks.after_fork_in_parent()
+    go_on.set()
+    other.join(60)
+    instrument = gauge(meter, "sound", one(1))
+    assert seen(callbacks.observe([instrument], 5000), instrument) == [[1]]
+    callbacks.close()
+
+
+def test_a_callback_that_forks_waits_for_nobody(meter) -> None:
+    callbacks, told = Callbacks(), []
+
+    def fork(_options):
+        callbacks.before_fork()
+        told.append(callbacks._forking)
+        callbacks.after_fork_in_parent()
+        return [Observation(1)]
+
+    instrument = gauge(meter, "forks", fork)
+    assert seen(callbacks.observe([instrument], 5000), instrument) == [[1]]
+    assert told == [None]
+    callbacks.close()
+
+
+def test_an_end_waits_for_no_callback(meter) -> None:
+    callbacks, go_on = Callbacks(), threading.Event()
+    blocked = gauge(meter, "blocked", lambda _options: go_on.wait(60) and [])
+    collecting = threading.Thread(target=callbacks.observe, args=([blocked], 60_000))
+    collecting.start()
+    eventually(lambda: threads() > 0)
+    callbacks.close()
+    assert collecting.is_alive()
+    go_on.set()
+    collecting.join(60)
 
 
 def test_no_thread_outlives_who_needed_it(meter) -> None:

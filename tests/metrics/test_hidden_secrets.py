@@ -83,6 +83,18 @@ def test_what_is_no_credential_stays(attributes: dict[str, Any]) -> None:
     assert hide_secrets(attributes) is attributes
 
 
+def test_a_text_made_to_be_slow_is_looked_through_in_one_pass() -> None:
+    # Looked through anew from every beginning, these would take minutes, in which nobody else's thread runs.
+    for value in ("eyJ-" * 250_000, "eyJ." * 250_000, "eyJabcdefgh." * 90_000, "x-eyJabcdefgh" * 90_000):
+        hide_secrets({"detail": value})
+    assert hide_secrets({"detail": "eyJ-" * 250_000 + f" {_JWT}"}) == {"detail": HIDDEN}
+
+
+@pytest.mark.parametrize("value", [f"jwt-{_JWT}", f"a.b.{_JWT}", f"eyJ.{_JWT}", f"eyJ-{_JWT}", f"x={_JWT}&y"])
+def test_a_web_token_is_found_wherever_it_stands(value: str) -> None:
+    assert hide_secrets({"detail": value}) == {"detail": HIDDEN}
+
+
 def test_no_attribute_of_the_catalogue_is_taken_for_a_secret() -> None:
     for metric in METRICS.values():
         attributes = {attribute.key: attribute.example or "x" for attribute in metric.attributes}

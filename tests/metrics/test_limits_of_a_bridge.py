@@ -9,6 +9,8 @@ import otelbridge
 from otelbridge import OtlpOptions, PrometheusOptions
 from tests.receiver import Receiver
 
+pytestmark = pytest.mark.endtoend
+
 
 @pytest.fixture(autouse=True)
 def stopped(monkeypatch):

@@ -25,10 +25,17 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 class Shown:
     """A provider that shows a registry."""
 
-    def __init__(self, registry: Any, *, patience: float = 2.0, reader: PrometheusReader | None = None) -> None:
+    def __init__(
+        self,
+        registry: Any,
+        *,
+        patience: float = 2.0,
+        reader: PrometheusReader | None = None,
+        hide_secrets: bool = False,
+    ) -> None:
         self.reader = reader or PrometheusReader(disable_target_info=True, scope_info_enabled=False)
         self.neighbour = Neighbour(registry, patience=patience)
-        self.provider = MeterProvider([self.reader], Resource({}), shutdown_on_exit=False)
+        self.provider = MeterProvider([self.reader], Resource({}), shutdown_on_exit=False, hide_secrets=hide_secrets)
         self.provider.add_source(self.neighbour)
 
     def text(self) -> str:

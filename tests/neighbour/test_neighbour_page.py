@@ -312,7 +312,43 @@ def test_a_collector_that_raises_costs_only_itself(registry, caplog) -> None:
     warnings = [record.message for record in caplog.records if "left out" in record.message]
     assert len(warnings) == 1
     assert "Broken" in warnings[0]
-    assert "the database is away" in warnings[0]
+    assert "RuntimeError at test_neighbour_page.py:" in warnings[0]
+
+
+def test_what_a_collector_counted_stays_while_it_fails(registry, caplog) -> None:
+    """Where processes are added, a part that goes and comes back looks like a restart, and counts twice in rates."""
+
+    class Flaky:
+        jobs = 5
+        broken = False
+
+        def collect(self):
+            if self.broken:
+                raise RuntimeError("postgresql://user:hunter2@db is away")
+            yield GaugeMetricFamily("waiting", "", value=1)
+            if self.jobs:
+                yield CounterMetricFamily("jobs", "", value=self.jobs)
+
+        def describe(self):
+            return []
+
+    flaky = Flaky()
+    registry.register(flaky)
+    with showing(registry) as shown:
+        assert samples(shown.text()) == {("waiting", ()): 1.0, ("jobs_total", ()): 5.0}
+        flaky.broken = True
+        for _ in range(2):
+            assert samples(shown.text()) == {("jobs_total", ()): 5.0}
+        flaky.broken, flaky.jobs = False, 7
+        assert samples(shown.text()) == {("waiting", ()): 1.0, ("jobs_total", ()): 7.0}
+        flaky.jobs = 0
+        assert samples(shown.text()) == {("waiting", ()): 1.0}
+        flaky.jobs = 8
+        shown.text()
+        registry.unregister(flaky)
+        assert samples(shown.text()) == {}
+    assert "RuntimeError at test_neighbour_page.py:" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 def test_a_collector_that_exits_or_gives_nonsense_costs_only_itself(registry, caplog) -> None:
@@ -363,6 +399,24 @@ def test_a_collector_that_blocks_costs_only_itself(registry, caplog) -> None:
         while ("slow", ()) not in samples(shown.text()):
             assert time.monotonic() < deadline
     assert len([record for record in caplog.records if "not done within" in record.message]) == 1
+
+
+def test_credentials_in_labels_and_exemplars_are_hidden(registry) -> None:
+    logins = client.Counter("logins", "", ["password"], registry=registry)
+    logins.labels("hunter2").inc(1)
+    sizes = client.Histogram("size", "", ["via"], registry=registry).labels("redis://:hunter3@cache")
+    sizes.observe(1, exemplar={"token": "s3cret", "user": "ann"})
+    with showing(registry, hide_secrets=True) as shown:
+        for _ in range(2):
+            logins.labels("hunter4").inc(2)
+            page = shown.openmetrics()
+            assert "hunter" not in page
+            assert "s3cret" not in page
+            assert 'size_count{via="[hidden]"} 1' in page
+        assert samples(page, strict=True)["logins_total", (("password", "[hidden]"),)] == 5.0
+        assert 'token="[hidden]",user="ann"' in page
+        logins.clear()
+        assert "logins_total" not in shown.text()
 
 
 def test_unicode_names_and_labels_are_escaped_as_the_scraper_asks(registry) -> None:

@@ -1,9 +1,8 @@
-"""The parts of the neighbour by themselves: patience, what is taken off after a fork, the client's private names."""
+"""The parts of the neighbour by themselves: what is taken off after a fork, the client's private names."""
 
 from __future__ import annotations
 
 import threading
-import time
 
 import prometheus_client as client
 import pytest
@@ -14,71 +13,12 @@ from otelbridge.metrics.foreign import Foreign, is_foreign
 from otelbridge.neighbour.baseline import Baseline
 from otelbridge.neighbour.client import held, only_defaults, version
 from otelbridge.neighbour.exemplars import convert
-from otelbridge.neighbour.patience import Patience
 from otelbridge.neighbour.rows import Row, read
 from otelbridge.neighbour.source import Neighbour
 
 COUNTER = Foreign("c", "counter", "", "", "sum")
 HISTOGRAM = Foreign("h", "histogram", "", "", "sum", (1.0,))
 GAUGE = Foreign("g", "gauge", "", "", "last")
-
-
-def test_patience_gives_results_and_errors_and_keeps_one_thread() -> None:
-    patience: Patience[str, int] = Patience("patience-test", 5.0)
-    threads = set()
-
-    def note() -> int:
-        threads.add(threading.get_ident())
-        return 7
-
-    def fail() -> int:
-        raise SystemExit(3)
-
-    for _ in range(3):
-        results, errors = patience.run({"a": note, "b": fail, "c": note})
-        assert results == {"a": 7, "c": 7}
-        assert list(errors) == ["b"]
-        assert isinstance(errors["b"], SystemExit)
-    assert len(threads) == 1
-    assert patience.run({}) == ({}, {})
-    thread = patience.thread
-    patience.close()
-    assert thread
-    thread.join(10)
-    assert not thread.is_alive()
-
-
-def test_a_job_that_hangs_is_left_until_it_is_back() -> None:
-    patience: Patience[str, str] = Patience("patience-test", 0.1)
-    go, begun = threading.Event(), []
-
-    def hang() -> str:
-        begun.append(1)
-        go.wait(30)
-        return "back"
-
-    jobs = {"first": lambda: "1", "hangs": hang, "hangs too": hang, "last": lambda: "2"}
-    for _ in range(2):
-        results, errors = patience.run(jobs)
-        assert results == {"first": "1", "last": "2"}
-        assert set(errors) == {"hangs", "hangs too"}
-        assert all(isinstance(error, TimeoutError) for error in errors.values())
-    assert len(begun) == 2
-    go.set()
-    deadline = time.monotonic() + 10
-    while patience.run(jobs)[0].get("hangs") != "back":
-        assert time.monotonic() < deadline
-    patience.close()
-
-
-def test_many_slow_jobs_have_an_end_together() -> None:
-    patience: Patience[int, None] = Patience("patience-test", 0.1)
-    began = time.monotonic()
-    results, errors = patience.run({at: lambda: time.sleep(0.05) for at in range(1000)})
-    assert time.monotonic() - began < 30  # a thousand of them would take longer
-    assert len(results) + len(errors) == 1000
-    assert errors
-    patience.close()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
@@ -89,6 +29,31 @@ def test_a_reader_in_the_way_of_itself_gives_up(monkeypatch) -> None:
         neighbour.refresh()
         neighbour.before_fork()
     assert neighbour.present is False
+
+
+def test_of_several_threads_that_fork_each_lets_go_of_what_it_holds(monkeypatch) -> None:
+    monkeypatch.setattr("otelbridge.neighbour.source._PATIENCE", 0.05)
+    registry = client.CollectorRegistry()
+    client.Counter("c", "", registry=registry).inc(5)
+    neighbour, holds, go_on, noted = Neighbour(registry), threading.Event(), threading.Event(), []
+
+    def fork() -> None:
+        neighbour.before_fork()
+        holds.set()
+        go_on.wait(60)
+        noted.append(neighbour._before)
+        neighbour.after_fork_in_parent()
+
+    other = threading.Thread(target=fork)
+    other.start()
+    assert holds.wait(60)
+    neighbour.before_fork()
+    neighbour.after_fork_in_parent()
+    go_on.set()
+    other.join(60)
+    assert [row.value for rows in noted[0].values() for row in rows] == [5.0]
+    assert neighbour._round.acquire(blocking=False)
+    neighbour.close()
 
 
 def test_what_the_parent_had_is_taken_off() -> None:

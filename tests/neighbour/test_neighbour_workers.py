@@ -22,6 +22,8 @@ from tests.receiver import Receiver
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.endtoend
+
 COMMON = ("jobs_total", (("kind", "common"),))
 PATIENCE = 30.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from math import inf
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
 from otelbridge.diagnostics import forget_warnings
-from otelbridge.metrics.current import Current
+from otelbridge.metrics.current import Current, CurrentStream, HistogramReading
 from otelbridge.metrics.processes import Processes
 from otelbridge.metrics.provider import MeterProvider
 from otelbridge.metrics.view import View
@@ -166,6 +167,34 @@ def test_a_counter_that_seems_to_fall_sends_nothing_until_it_rises(recorder: _Re
     assert recorder.values() == {}
     counter.add(2)
     assert recorder.values() == {"c": [2]}
+
+
+def test_half_a_measurement_goes_with_its_other_half(recorder: _Recorder) -> None:
+    """Another process stores a count and a sum one after the other, and may be read in between."""
+    recorder.meter.create_histogram("h").record(1)
+    recorder.meter.create_histogram("exponential").record(1)
+    recorder.change()
+    for series in recorder.vector.streams.values():
+        for seen in series.values():
+            seen[-1 if len(seen) == 7 else 0] -= 0.25
+    assert recorder.change() == {}
+    recorder.meter.create_histogram("h").record(2)
+    recorder.meter.create_histogram("exponential").record(2)
+    sums = {name: [(point.count, point.sum) for point in stream.points] for name, stream in recorder.change().items()}
+    assert sums == {"h": [(1, 2.25)], "exponential": [(1, 2.25)]}
+
+
+def test_a_sum_without_a_count_is_none_yet() -> None:
+    recorded = HistogramReading({"k": "a"}, 0, (1.0,))
+    recorded.bucket_counts, recorded.sum = [0, 0], 2.5
+    instrument = MeterProvider(shutdown_on_exit=False).get_meter("lib").create_histogram("h")
+    stream = CurrentStream(instrument, SimpleNamespace(_name="h", _description=""), "histogram")
+    stream.identity, stream.points = b"h", [recorded]
+    first = Deltas(_DELTA).since(Vector(1), [stream])
+    assert first.points == 0
+    recorded.bucket_counts = [0, 1]
+    (changed,) = Deltas(_DELTA).since(first.vector, [stream]).streams
+    assert [(point.count, point.sum) for point in changed.points] == [(1, 2.5)]
 
 
 def test_what_is_not_shown_for_a_while_is_not_sent_again(recorder: _Recorder) -> None:

@@ -16,6 +16,8 @@ from tests.otlp import faults
 from tests.otlp.faults import FakeClock, GrpcReceiver, Receiver, answer, grpc_answer, grpc_failure
 from tests.otlp.pushing import SLACK, points, sums, timed, timeless_reader
 
+pytestmark = pytest.mark.endtoend
+
 # What is pushed is (arrives or not, what becomes of the points): "" for taken.
 TAKEN, REJECTED = (True, ""), (True, "rejected")
 RETRIED, ASTRAY, REFUSED = (False, "unavailable"), (False, "misdirected"), (False, "refused")

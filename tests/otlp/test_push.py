@@ -23,6 +23,8 @@ from tests.otlp import faults
 from tests.otlp.faults import Receiver, answer, run
 from tests.otlp.pushing import NEVER, PROVIDERS, SLACK, eventually, last, pipeline, points, reader, sums, timed
 
+pytestmark = pytest.mark.endtoend
+
 ROOT = Path(__file__).parents[2]
 PYTHONS = sorted({sys.executable, *(str(each) for each in ROOT.glob(".venv-3.1?/bin/python"))})
 

@@ -13,6 +13,8 @@ from tests.otlp.faults import GrpcReceiver, Receiver, answer
 from tests.otlp.pushing import points, run_directory
 from tests.workers.programs import attempt
 
+pytestmark = pytest.mark.endtoend
+
 ROOT = Path(__file__).parents[2]
 CANARY = "c4nary"
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import time
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,6 +34,8 @@ from tests.otlp.spooling import Launcher, Programs, alive, eventually, points
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+pytestmark = pytest.mark.endtoend
 
 _DAY = 86_400.0
 _UNAVAILABLE = answer(503)
@@ -87,6 +91,17 @@ def test_the_next_start_delivers_what_a_killed_process_had_counted(started: Prog
         started.start(receiver.url)
         assert successor("flush")
         assert len(points(receiver, "orders")) == 1
+
+
+def test_a_visit_leaves_no_hook_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that cannot be delivered is visited again and again, and hooks cannot be taken back."""
+    uwsgi: Any = ModuleType("uwsgi")
+    uwsgi.masterpid = os.getppid
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    MeterProvider(processes=Visit(group_directory(tmp_path, "deserted")), shutdown_on_exit=False)
+    assert not hasattr(uwsgi, "post_fork_hook")
+    MeterProvider(processes=Processes("living", tmp_path), shutdown_on_exit=False).shutdown()
+    assert hasattr(uwsgi, "post_fork_hook")
 
 
 def test_the_resource_is_the_one_of_the_killed_process(started: Programs) -> None:

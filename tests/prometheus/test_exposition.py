@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import math
-import subprocess
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
+from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter
+from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from otelbridge.catalogue.naming import Strategy
+from otelbridge.metrics import MeterProvider
 from otelbridge.prometheus.exposition import write
 from otelbridge.prometheus.families import FamilyBook, FamilyOptions
-from otelbridge.prometheus.negotiation import Format, Syntax, choose
+from otelbridge.prometheus.negotiation import Format, Syntax
+from otelbridge.prometheus.reader import PrometheusReader
 from otelbridge.prometheus.translation import Escaping, Translation
-from otelbridge.stack import StackError, locate
-from tests.components import free_port, missing
 from tests.prometheus.collected import (
     Samples,
     collected,
@@ -33,18 +32,15 @@ from tests.prometheus.collected import (
     text_samples,
     up_down,
 )
+from tests.prometheus.scraper import PROTOBUF, PROTOCOLS, TEXTS, Prometheus, promtool_takes, scraped, unlike
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from opentelemetry.sdk.metrics.export import MetricsData
 
 pytestmark = pytest.mark.components
 
-PROTOBUF = "PrometheusProto"
-TEXTS = ("PrometheusText0.0.4", "PrometheusText1.0.0", "OpenMetricsText0.0.1", "OpenMetricsText1.0.0")
-PROTOCOLS = (PROTOBUF, *TEXTS)
 UTF8_PROTOCOLS = (PROTOBUF, "PrometheusText1.0.0", "OpenMetricsText1.0.0")
 
 _NATIVE = exponential(3, {-20: 3, 0: 10, 1: 0, 7: 5, 8: 2}, {2: 4}, zero=6, total=31.5, attributes={"route": "/native"})
@@ -103,7 +99,7 @@ def _odd() -> MetricsData:
             number(4, {"v": 1}),
             number(8, {"v": True}),
         ),
-        counter("exemplified_total", number(1, exemplars=[exemplar(1, time.time_ns(), {"user.id": "u"})])),
+        counter("exemplified_total", number(1, exemplars=[exemplar(1, time.time_ns(), {"user.id": "u", "n\0": "\0"})])),
         counter("clash", number(1)),
         gauge("clash", number(2)),
         gauge("clash.created", number(2)),
@@ -122,83 +118,36 @@ _PAGES = {
 }
 
 
+_SPAN = NonRecordingSpan(SpanContext(0xABC, 0xD, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED)))
+
+
+@functools.cache
+def _recorded(_: Format) -> PrometheusReader:
+    """The reader of a provider of ours to which was recorded within a span; each format's, as a page ends exemplars."""
+    reader = PrometheusReader()
+    views = [View(instrument_name="latency", aggregation=ExponentialBucketHistogramAggregation())]
+    provider = MeterProvider([reader], views=views, exemplar_filter=AlwaysOnExemplarFilter(), shutdown_on_exit=False)
+    meter = provider.get_meter("lib")
+    with use_span(_SPAN):
+        for number in range(1, 101):
+            meter.create_histogram("latency", "s").record(number / 100)
+            meter.create_histogram("wait", "s").record(number / 100)
+            meter.create_counter("calls").add(1)
+    return reader
+
+
 def _page(name: str, form: Format) -> bytes:
+    if name == "recorded":
+        return _recorded(form).render(form).body
     make, strategy = _PAGES[name]
     book = FamilyBook(Translation.settle(strategy, form.escaping), FamilyOptions(scope_labels=True))
     return write(book.families(make()), form)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # the name is the base class's
-        form = choose(self.headers.get("Accept"))
-        body = _page(self.path.strip("/"), form)
-        self.send_response(200)
-        self.send_header("Content-Type", form.content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        """Keep quiet."""
-
-
-class Prometheus:
-    """A running Prometheus that has scraped every page in every format."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=30)
-        return answer.raise_for_status().json()["data"]["result"]
-
-    def value(self, expression: str) -> float:
-        (result,) = self.query(expression)
-        return float(result["value"][1])
-
-    def targets(self) -> dict[str, dict[str, Any]]:
-        active = httpx.get(f"{self.url}/api/v1/targets", timeout=30).json()["data"]["activeTargets"]
-        return {target["labels"]["job"]: target for target in active}
-
-    def exemplars(self, expression: str) -> list[dict[str, Any]]:
-        window = {"start": time.time() - 600, "end": time.time() + 600}
-        answer = httpx.get(f"{self.url}/api/v1/query_exemplars", params={"query": expression, **window}, timeout=30)
-        return [each for series in answer.json()["data"] for each in series["exemplars"]]
-
-
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    try:
-        tool = locate("prometheus", say=lambda line: None)
-    except StackError as error:
-        missing("Prometheus", str(error))
-    place = tmp_path_factory.mktemp("scraped")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    port = free_port()
-    _configure(place, server.server_port)
-    with (place / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                tool.path,
-                f"--config.file={place / 'prometheus.yml'}",
-                f"--storage.tsdb.path={place / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                "--enable-feature=exemplar-storage",
-                "--scrape.discovery-reload-interval=100ms",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        prometheus = Prometheus(f"http://127.0.0.1:{port}")
-        _wait_for_scrapes(prometheus, process, place / "log")
+    with scraped(tmp_path_factory.mktemp("scraped"), _page, _jobs()) as prometheus:
         yield prometheus
-    finally:
-        process.terminate()
-        process.wait(20)
-        server.shutdown()
-        server.server_close()
 
 
 def _jobs() -> list[tuple[str, str]]:
@@ -206,31 +155,8 @@ def _jobs() -> list[tuple[str, str]]:
         *(("shop", protocol) for protocol in PROTOCOLS),
         *(("odd", protocol) for protocol in PROTOCOLS),
         *(("utf8", protocol) for protocol in PROTOCOLS),
+        *(("recorded", protocol) for protocol in PROTOCOLS),
     ]
-
-
-def _configure(place: Path, port: int) -> None:
-    lines = ["global: {scrape_interval: 1s, scrape_timeout: 1s}", "scrape_configs:"]
-    for page, protocol in _jobs():
-        lines += [
-            f"  - job_name: {page}-{protocol}",
-            f"    metrics_path: /{page}",
-            f"    scrape_protocols: [{protocol}]",
-            "    scrape_native_histograms: true",
-            f"    static_configs: [{{targets: ['127.0.0.1:{port}']}}]",
-        ]
-    (place / "prometheus.yml").write_text("\n".join(lines) + "\n")
-
-
-def _wait_for_scrapes(prometheus: Prometheus, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        with contextlib.suppress(httpx.HTTPError):
-            if len(prometheus.query("scrape_samples_scraped")) == len(_jobs()):
-                return
-        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("job", [f"{page}-{protocol}" for page, protocol in _jobs()])
@@ -238,29 +164,6 @@ def test_prometheus_takes_every_page(job: str, prometheus: Prometheus) -> None:
     target = prometheus.targets()[job]
     assert (target["health"], target["lastError"]) == ("up", "")
     assert prometheus.value(f'scrape_samples_scraped{{job="{job}"}}') > 10
-
-
-def _stored(prometheus: Prometheus, job: str) -> Samples:
-    """What Prometheus has stored of a job, without what it adds, as `samples` gives what a page says."""
-    found: Samples = {}
-    for result in prometheus.query(f'{{job="{job}"}}'):
-        labels = dict(result["metric"])
-        name = labels.pop("__name__")
-        if name == "up" or name.startswith("scrape_"):
-            continue
-        del labels["job"], labels["instance"]
-        for key in ("job", "instance"):
-            if f"exported_{key}" in labels:
-                labels[key] = labels.pop(f"exported_{key}")
-        if "le" in labels and name.endswith("_bucket"):
-            labels["le"] = repr(float(labels["le"]))
-        if "value" in result:
-            found[name, tuple(sorted(labels.items()))] = float(result["value"][1])
-    return found
-
-
-def _same(one: float, other: float) -> bool:
-    return float(one) == float(other) or (math.isnan(one) and math.isnan(other))
 
 
 # What OpenMetrics forbids: sum and count of histograms with negative bounds, and a gauge that is called as the
@@ -274,24 +177,24 @@ _NOT_IN_OPENMETRICS = {
 @pytest.mark.parametrize("protocol", TEXTS)
 @pytest.mark.parametrize("page", ["shop", "odd"])
 def test_prometheus_stores_what_the_text_says(page: str, protocol: str, prometheus: Prometheus) -> None:
-    stored = _stored(prometheus, f"{page}-{protocol}")
+    stored = prometheus.stored(f"{page}-{protocol}")
     said = text_samples(_page(page, Format()))
     lost = {(name, dict(labels).get("route")) for name, labels in said.keys() - stored.keys()}
     assert lost == (_NOT_IN_OPENMETRICS[page] if protocol.startswith("OpenMetrics") else set())
     assert stored.keys() <= said.keys()
-    assert {key: value for key, value in stored.items() if not _same(value, said[key])} == {}
+    assert unlike(stored, said) == {}
 
 
 @pytest.mark.parametrize("protocol", UTF8_PROTOCOLS)
 def test_prometheus_stores_names_as_they_are_when_it_asks_for_them(protocol: str, prometheus: Prometheus) -> None:
     # Prometheus says nothing of names when it asks for protobuf, and so gets what anybody can read.
     form = Format() if protocol == PROTOBUF else Format(Syntax.TEXT, "1.0.0", Escaping.ALLOW_UTF8)
-    stored = _without_total(_stored(prometheus, f"utf8-{protocol}"))
+    stored = _without_total(prometheus.stored(f"utf8-{protocol}"))
     said = _without_total(text_samples(_page("utf8", form)))
     assert ("namedé日本" in {name for name, _ in stored}) is (protocol != PROTOBUF)
     assert {name for name, _ in said.keys() - stored.keys()} <= {"clash.more_sum", "clash.more_count"}
     assert stored.keys() <= said.keys()
-    assert {key: value for key, value in stored.items() if not _same(value, said[key])} == {}
+    assert unlike(stored, said) == {}
 
 
 def _without_total(found: Samples) -> Samples:
@@ -301,14 +204,14 @@ def _without_total(found: Samples) -> Samples:
 
 @pytest.mark.parametrize("page", ["shop", "odd"])
 def test_prometheus_stores_the_same_from_protobuf(page: str, prometheus: Prometheus) -> None:
-    stored = _stored(prometheus, f"{page}-{PROTOBUF}")
+    stored = prometheus.stored(f"{page}-{PROTOBUF}")
     said = text_samples(_page(page, Format()))
     native = ("size_bytes", "fine", "empty")
     assert {name for name, _ in said.keys() - stored.keys()} <= {
         name + suffix for name in native for suffix in ("_bucket", "_sum", "_count")
     }
     assert stored.keys() <= said.keys()
-    assert {key: value for key, value in stored.items() if not _same(value, said[key])} == {}
+    assert unlike(stored, said) == {}
 
 
 @pytest.mark.parametrize(("name", "count", "total"), [("size_bytes", 30, 31.5), ("fine", 8, 9.0), ("empty", 0, 0.0)])
@@ -361,13 +264,26 @@ def test_prometheus_stores_exemplars_with_names_as_they_are(prometheus: Promethe
         assert prometheus.exemplars(f'exemplified_total{{job="{job}"}}')[0]["labels"][key] == "u"
 
 
-@pytest.mark.parametrize("page", ["shop", "odd"])
+def test_a_nul_in_an_exemplar_does_not_cost_the_page(prometheus: Prometheus) -> None:
+    for job, key in (("utf8-OpenMetricsText1.0.0", "n\N{REPLACEMENT CHARACTER}"), ("odd-OpenMetricsText1.0.0", "n_")):
+        labels = prometheus.exemplars(f'exemplified_total{{job="{job}"}}')[0]["labels"]
+        assert labels[key] == "\N{REPLACEMENT CHARACTER}"
+
+
+def test_what_is_recorded_becomes_a_native_histogram_with_its_quantile(prometheus: Prometheus) -> None:
+    series = f'latency_seconds{{job="recorded-{PROTOBUF}"}}'
+    assert prometheus.value(f"histogram_count({series})") == 100
+    assert prometheus.value(f"histogram_sum({series})") == pytest.approx(50.5)
+    assert prometheus.value(f"histogram_quantile(0.9, {series})") == pytest.approx(0.9, rel=0.03)
+
+
+@pytest.mark.parametrize("protocol", ["OpenMetricsText1.0.0", PROTOBUF])
+@pytest.mark.parametrize("name", ["calls_total", "wait_seconds_bucket"])
+def test_what_is_recorded_in_a_span_is_stored_with_its_trace(name: str, protocol: str, prometheus: Prometheus) -> None:
+    found = prometheus.exemplars(f'{name}{{job="recorded-{protocol}"}}')
+    assert {each["labels"]["trace_id"] for each in found} == {f"{0xABC:032x}"}
+
+
+@pytest.mark.parametrize("page", ["shop", "odd", "recorded"])
 def test_promtool_reads_every_page(page: str) -> None:
-    try:
-        promtool = locate("promtool", say=lambda line: None)
-    except StackError as error:
-        missing("promtool", str(error))
-    checked = subprocess.run(
-        [promtool.path, "check", "metrics"], input=_page(page, Format()), capture_output=True, check=False
-    )
-    assert checked.returncode in (0, 3), checked.stderr  # 1 would be a page that does not parse; 3 is about style
+    promtool_takes(_page(page, Format()))

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import weakref
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from prometheus_client import REGISTRY, generate_latest
 
 from otelbridge.catalogue.naming import Strategy
 from otelbridge.diagnostics import forget_warnings
-from otelbridge.metrics import MeterProvider
 from otelbridge.prometheus.families import FamilyBook, FamilyOptions
 from otelbridge.prometheus.labels import LabelCache, Labeller
 from otelbridge.prometheus.model import Kind
@@ -66,157 +59,15 @@ def told(caplog) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "otelbridge"]
 
 
-# The defects of upstream's reader, each shown there first.
-
-
-def test_values_stand_under_the_labels_they_were_recorded_with(both) -> None:
-    both.provider.get_meter("web").create_counter("errors").add(1, {"method": "POST"})
-    both.provider.get_meter("jobs").create_counter("errors").add(2, {"error.type": "Timeout"})
-    right = {
-        ("errors_total", (("method", "POST"), ("otel_scope_name", "web"))): 1,
-        ("errors_total", (("error_type", "Timeout"), ("otel_scope_name", "jobs"))): 2,
-    }
-    assert text_samples(both.upstream()) != right
-    assert '"Timeout"' in next(line for line in both.upstream().decode().splitlines() if line.endswith(" 2.0"))
-    assert 'error_type="Timeout"' not in both.upstream().decode()
-    assert text_samples(page(both.data(), scope_labels=True)) == right
-
-
 def test_a_family_is_described_once(both, caplog) -> None:
     both.provider.get_meter("a").create_counter("errors", description="One.").add(1)
     both.provider.get_meter("b").create_counter("errors", description="Two.").add(1)
-    assert both.upstream().count(b"# TYPE errors_total counter") == 2
     text = page(both.data(), scope_labels=True)
     assert text.count(b"# HELP errors_total One.") == text.count(b"# TYPE errors_total counter") == 1
     assert b"Two." not in text
     assert len(text_samples(text)) == 2
     (message,) = told(caplog)
     assert "errors_total is described in two ways; the description 'One.' is shown, 'Two.' is not" in message
-
-
-def test_flushing_does_not_repeat_samples(both) -> None:
-    both.provider.get_meter("a").create_counter("orders").add(3)
-    both.provider.force_flush()
-    both.provider.force_flush()
-    assert both.upstream().count(b"\norders_total{") > 1
-    book = FamilyBook()
-    pages = {plain_text(book.families(both.data())) for _ in range(3)}
-    assert len(pages) == 1
-    assert pages.pop().count(b"\norders_total ") == 1
-
-
-def test_a_second_provider_does_not_double_the_first() -> None:
-    readers = [PrometheusMetricReader(True), PrometheusMetricReader(True)]
-    memories = [InMemoryMetricReader(), InMemoryMetricReader()]
-    providers = [
-        SdkMeterProvider([reader, memory], shutdown_on_exit=False)
-        for reader, memory in zip(readers, memories, strict=True)
-    ]
-    for provider in providers:
-        provider.get_meter("a").create_counter("second_start_orders").add(3)
-    try:
-        assert generate_latest(REGISTRY).count(b"\nsecond_start_orders_total{") == 2
-        for memory in memories:
-            assert page(memory.get_metrics_data()).count(b"\nsecond_start_orders_total ") == 1
-    finally:
-        for provider in providers:
-            provider.shutdown()
-
-
-def test_keys_that_become_one_label_are_joined(both) -> None:
-    both.provider.get_meter("a").create_counter("c").add(1, {"k_a": "second", "k.a": "first", "k-a": "zeroth"})
-    assert "first" not in both.upstream().decode() or "second" not in both.upstream().decode()
-    assert text_samples(page(both.data())) == {("c_total", (("k_a", "zeroth;first;second"),)): 1}
-
-
-def _run(script: str) -> str:
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.strip()
-
-
-def test_a_forked_child_does_not_show_what_its_parent_counted() -> None:
-    script = """
-import os, sys
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider as Sdk
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from prometheus_client import CollectorRegistry, generate_latest
-from otelbridge.metrics import MeterProvider
-from otelbridge.prometheus.families import FamilyBook
-from otelbridge.prometheus.text import plain_text
-
-registry, memory, book = CollectorRegistry(), InMemoryMetricReader(), FamilyBook()
-providers = [
-    Sdk([PrometheusMetricReader(registry=registry)], shutdown_on_exit=False),
-    MeterProvider([memory], shutdown_on_exit=False),
-]
-counters = [provider.get_meter("a").create_counter("c") for provider in providers]
-def ours():
-    return plain_text(book.families(memory.get_metrics_data()))
-def value(page):
-    return next(line.split()[-1] for line in page.decode().splitlines() if line.startswith("c_total"))
-for counter in counters:
-    counter.add(5)
-ours()
-read, write = os.pipe()
-if os.fork() == 0:
-    for counter in counters:
-        counter.add(1)
-    os.write(write, f"{value(generate_latest(registry))} {value(ours())}".encode())
-    os._exit(0)
-os.wait()
-print(os.read(read, 99).decode())
-"""
-    assert _run(script) == "6.0 1"
-
-
-@pytest.mark.parametrize(
-    ("instrument", "labels"),
-    [
-        ("opentelemetry.instrumentation.fastapi.FastAPIInstrumentor.instrument_app", "True False"),
-        ("otelbridge.instrumentation.http.instrument_http", "False True"),
-    ],
-)
-def test_a_client_cannot_make_labels_by_its_host_header(instrument: str, labels: str) -> None:
-    script = f"""
-import asyncio, httpx
-from pydoc import locate
-from fastapi import FastAPI
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from otelbridge.prometheus.families import FamilyBook
-from otelbridge.prometheus.text import plain_text
-
-app, memory = FastAPI(), InMemoryMetricReader()
-app.get("/")(lambda: "hello")
-locate("{instrument}")(app, meter_provider=MeterProvider([memory]))
-async def main():
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://evil.example") as client:
-        await client.get("/")
-asyncio.run(main())
-page = plain_text(FamilyBook().families(memory.get_metrics_data()))
-print(b'http_server_name="evil.example"' in page, b'http_route="/"' in page)
-"""
-    assert _run(script) == labels
-
-
-def test_attribute_sets_are_limited() -> None:
-    upstream, ours = Both(), InMemoryMetricReader()
-    provider = MeterProvider([ours], shutdown_on_exit=False)
-    for where in (upstream.provider, provider):
-        counter = where.get_meter("a").create_counter("c")
-        for at in range(2500):
-            counter.add(1, {"at": at})
-    assert len(text_samples(upstream.upstream())) == 2500
-    found = text_samples(page(ours.get_metrics_data()))
-    assert len(found) == 2001
-    assert found["c_total", (("otel_metric_overflow", "true"),)] == 500
-    assert sum(found.values()) == 2500
-    upstream.provider.shutdown()
-    provider.shutdown()
 
 
 def test_everything_else_is_what_upstream_shows(both) -> None:

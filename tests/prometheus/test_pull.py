@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from fastapi import FastAPI
+from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from starlette.applications import Starlette
@@ -373,4 +375,26 @@ def test_a_web_config_file_protects_the_port(tmp_path) -> None:
     assert httpx.get(port.url, auth=("alice", "s3cret")).status_code == 200
     port.close()
     pull.close()
+    provider.shutdown()
+
+
+def test_an_exemplar_stays_until_there_is_a_newer_one() -> None:
+    # Whoever else looks at the page, in a format without exemplars or with, takes none away.
+    def traces(page: bytes) -> set[str]:
+        families = parse_openmetrics(page.decode())
+        return {s.exemplar.labels["trace_id"] for family in families for s in family.samples if s.exemplar}
+
+    reader = PrometheusReader()
+    provider = MeterProvider([reader], exemplar_filter=AlwaysOnExemplarFilter(), shutdown_on_exit=False)
+    meter = provider.get_meter("test")
+    for trace_id in (0xA, 0xB):
+        span = NonRecordingSpan(SpanContext(trace_id, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED)))
+        with use_span(span):
+            meter.create_counter("orders").add(1)
+            meter.create_histogram("wait", "s", explicit_bucket_boundaries_advisory=[1.0]).record(0.5)
+        reader.render("text/plain")
+        for _ in range(2):
+            page = reader.render("application/openmetrics-text; version=1.0.0").body
+            assert traces(page) == {f"{trace_id:032x}"}
+            assert page.count(b"trace_id=") == 2
     provider.shutdown()

@@ -114,6 +114,12 @@ def query(url: str, expression: str) -> dict[str, float]:
     return {series["metric"]["job"]: float(series["value"][1]) for series in result}
 
 
+def last_errors(url: str) -> dict[str, str]:
+    """What was wrong with the last scrape, by job."""
+    with urllib.request.urlopen(f"{url}/api/v1/targets", timeout=5) as answer:
+        return {each["labels"]["job"]: each["lastError"] for each in json.load(answer)["data"]["activeTargets"]}
+
+
 @pytest.fixture
 def prometheus(tmp_path) -> Iterator:
     try:
@@ -155,4 +161,9 @@ def test_every_protection_lets_in_who_shows_what_it_asks_for_and_nobody_else(pro
         # Prometheus keeps its connections; they take many requests.
         eventually(lambda: min(query(url, "sum_over_time(up[1m]) > 0").values()) >= 5)
         assert query(url, "kit_sample") == {job.name: 7.0 for job in jobs if job.up}
+        errors = last_errors(url)
+        unknown = ("bearer_wrong", "bearer_missing", "basic_wrong", "basic_nobody", "web_config_missing")
+        assert {errors[job] for job in unknown} == {"server returned HTTP status 401 Unauthorized"}
+        assert errors["named_other"] == "server returned HTTP status 403 Forbidden"
+        assert "certificate" in errors["mtls_missing"]
     assert caplog.records == []

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import os
-import subprocess
-import sys
-import threading
 from decimal import Decimal
 
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, Histogram, MeterProvider
-from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
-from opentelemetry.sdk.trace import TracerProvider
-from prometheus_client import CollectorRegistry, make_asgi_app
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.utils import floatToGoString
@@ -52,7 +40,6 @@ from tests.prometheus.collected import (
     up_down,
 )
 from tests.prometheus.collected import number as point
-from tests.prometheus.upstream import Both
 
 
 @pytest.fixture(autouse=True)
@@ -66,88 +53,6 @@ def families(*metrics, resource=None, strategy=Strategy.UNDERSCORES_WITH_SUFFIXE
 
 def told(caplog) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "otelbridge"]
-
-
-# The defects of upstream's reader, each shown there first.
-
-
-def test_an_exponential_histogram_does_not_cost_the_page() -> None:
-    view = View(instrument_type=Histogram, aggregation=ExponentialBucketHistogramAggregation())
-    both = Both(views=[view])
-    meter = both.provider.get_meter("a")
-    meter.create_counter("c").add(1)
-    for amount in (0, 0.5, 1, 2, 3):
-        meter.create_histogram("h").record(amount)
-    with pytest.raises(AttributeError):
-        both.upstream()
-    found = text_samples(plain_text(FamilyBook().families(both.data())))
-    both.provider.shutdown()
-    assert found["c_total", ()] == 1
-    assert (found["h_count", ()], found["h_sum", ()]) == (5, 6.5)
-    assert found["h_bucket", (("le", "0.0"),)] == 1
-    assert found["h_bucket", (("le", "1.0"),)] == 3
-    assert found["h_bucket", (("le", "inf"),)] == 5
-
-
-def test_exemplars_are_written() -> None:
-    both = Both(exemplar_filter=AlwaysOnExemplarFilter())
-    meter = both.provider.get_meter("a")
-    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("t")
-    with tracer.start_as_current_span("s") as span:
-        meter.create_counter("c").add(1)
-        meter.create_histogram("h", explicit_bucket_boundaries_advisory=[1.0]).record(3)
-        trace = f"{span.get_span_context().trace_id:032x}"
-    assert trace not in generate_openmetrics(both.registry).decode()
-    parsed = parse_openmetrics(openmetrics_text(FamilyBook().families(both.data())).decode())
-    both.provider.shutdown()
-    found = {(s.name, s.labels.get("le")): s.exemplar for family in parsed for s in family.samples if s.exemplar}
-    assert found.keys() == {("c_total", None), ("h_bucket", "+Inf")}
-    assert {each.labels["trace_id"] for each in found.values()} == {trace}
-    assert found["h_bucket", "+Inf"].value == 3
-
-
-def test_many_processes_of_prometheus_client_do_not_silence_us(tmp_path) -> None:
-    script = """
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
-from otelbridge.prometheus.families import FamilyBook
-from otelbridge.prometheus.text import plain_text
-registry, memory = CollectorRegistry(), InMemoryMetricReader()
-MultiProcessCollector(registry)
-MeterProvider([PrometheusMetricReader(), memory]).get_meter("a").create_counter("c").add(1)
-page = plain_text(FamilyBook().families(memory.get_metrics_data()))
-print(b"c_total" in generate_latest(registry), b"c_total" in page)
-"""
-    ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
-    )
-    assert ran.stdout.split() == ["False", "True"], ran.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-async def test_a_page_is_made_in_any_thread() -> None:
-    registry = CollectorRegistry()
-    provider = MeterProvider([PrometheusMetricReader(True, registry=registry)], shutdown_on_exit=False)
-    threads: list[threading.Thread] = []
-    provider.get_meter("a").create_observable_counter("c", [lambda _: threads.append(threading.current_thread()) or []])
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(make_asgi_app(registry)), base_url="http://test"
-    ) as client:
-        await client.get("/")
-    provider.shutdown()
-    assert threads == [threading.current_thread()]  # the event loop's, which waits for it
-    data = collected(counter("c", point(1)))
-    book = FamilyBook()
-    elsewhere = await asyncio.to_thread(lambda: plain_text(book.families(data)))
-    assert elsewhere == plain_text(book.families(data))
 
 
 # Prometheus' text.

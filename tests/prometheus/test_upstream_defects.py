@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from opentelemetry import metrics
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, Histogram
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
@@ -25,10 +26,13 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 import otelbridge
+from otelbridge import PrometheusOptions
 from otelbridge.prometheus.reader import PrometheusReader
 from tests.instrumentation.serving import served
 from tests.prometheus.collected import text_samples
 from tests.prometheus.setups import ON_SDK, OURS, UPSTREAM, Setup, setup
+
+pytestmark = pytest.mark.endtoend
 
 _ROOT = Path(__file__).parents[2]
 _OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -79,26 +83,15 @@ def test_one_exponential_histogram_costs_the_whole_scrape(name: str, made) -> No
     assert (found["h_bucket", "0.0"], found["h_bucket", "1.0"], found["h_bucket", "inf"]) == (1, 3, 5)
 
 
-_SWAPPED = {
-    ("errors_total", (("error_type", "POST"), ("otel_scope_name", "web"))): 1,
-    ("errors_total", (("error_type", "jobs"), ("otel_scope_name", "Timeout"))): 2,
-}
-_RIGHT = {
-    ("errors_total", (("method", "POST"), ("otel_scope_name", "web"))): 1,
-    ("errors_total", (("error_type", "Timeout"), ("otel_scope_name", "jobs"))): 2,
-}
-
-
-@pytest.mark.parametrize(("name", "right"), [(UPSTREAM, False), (ON_SDK, True), (OURS, True)])
-def test_values_of_two_scopes_stand_under_the_wrong_labels(name: str, right: bool, made) -> None:
+@pytest.mark.parametrize(("name", "label"), [(UPSTREAM, "method"), (ON_SDK, "error_type"), (OURS, "error_type")])
+def test_values_of_two_scopes_stand_under_each_others_labels(name: str, label: str, made) -> None:
     one = made(name)
     one.provider.get_meter("web").create_counter("errors").add(1, {"method": "POST"})
     one.provider.get_meter("jobs").create_counter("errors").add(2, {"error.type": "Timeout"})
-    found = text_samples(one.page(""))
-    print(found)
-    assert (found == _RIGHT) is right
-    labels = {value: dict(pairs) for (_, pairs), value in found.items()}
-    assert (labels[2].get("error_type") == "Timeout") is right
+    assert text_samples(one.page("")) == {
+        ("errors_total", (("method", "POST"), ("otel_scope_name", "web"))): 1,
+        ("errors_total", ((label, "Timeout"), ("otel_scope_name", "jobs"))): 2,
+    }
 
 
 @pytest.mark.parametrize(("name", "times"), [(UPSTREAM, 2), (ON_SDK, 1), (OURS, 1)])
@@ -111,7 +104,8 @@ def test_a_family_is_described_twice(name: str, times: int, made) -> None:
     assert len(text_samples(page)) == 2
 
 
-@pytest.mark.parametrize(("name", "times"), [(UPSTREAM, 4), (ON_SDK, 1), (OURS, 1)])
+# Four collections, of which each shows the earlier ones again.
+@pytest.mark.parametrize(("name", "times"), [(UPSTREAM, 1 + 2 + 3 + 4), (ON_SDK, 1), (OURS, 1)])
 def test_a_flush_repeats_every_sample(name: str, times: int, made) -> None:
     one = made(name)
     one.provider.get_meter("a").create_counter("orders").add(3)
@@ -152,12 +146,14 @@ def test_a_second_start_shows_every_series_twice() -> None:
 def test_a_second_init_shows_every_series_once() -> None:
     try:
         for _ in range(2):
-            bridge = otelbridge.init(service_name="shop", prometheus="server", port=0)
-            bridge.provider.get_meter("a").create_counter("second_start_orders").add(3)
-            page = httpx.get(bridge.metrics_url, trust_env=False).content
-            assert page.count(b"\nsecond_start_orders_total") == 1
+            bridge = otelbridge.init(service_name="shop", prometheus=PrometheusOptions(mode="server", port=0))
+            metrics.get_meter("a").create_counter("second_start_orders").add(3)
+        page = httpx.get(bridge.metrics_url, trust_env=False).text
     finally:
         otelbridge.shutdown()
+    assert [line for line in page.splitlines() if line.startswith("second_start_orders")] == [
+        "second_start_orders_total 6"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -207,14 +203,14 @@ one.page("")
 read, write = os.pipe()
 if os.fork() == 0:
     counter.add(1)
-    os.write(write, str(*text_samples(one.page("")).values()).encode())
+    os.write(write, str(*map(int, text_samples(one.page("")).values())).encode())
     os._exit(0)
 os.wait()
 print(os.read(read, 99).decode())
 """
 
 
-@pytest.mark.parametrize(("name", "value"), [(UPSTREAM, "6.0"), (OURS, "1.0")])
+@pytest.mark.parametrize(("name", "value"), [(UPSTREAM, "6"), (OURS, "1")])
 def test_a_forked_child_counts_again_what_its_parent_counted(name: str, value: str) -> None:
     assert _printed(_FORK, name) == value
 
@@ -234,16 +230,17 @@ with served(app) as url:
     for number in range(10):
         httpx.get(url, headers={"Host": f"evil{number}.example"}, trust_env=False).raise_for_status()
 page = one.page("")
-requests = {labels: value for (name, labels), value in text_samples(page).items() if name.endswith(("duration_milliseconds_count", "duration_seconds_count"))}
-print(len(requests), sum(requests.values()), b"evil" in page)
+ending = ("duration_milliseconds_count", "duration_seconds_count")
+counts = [int(value) for (name, _), value in text_samples(page).items() if name.endswith(ending)]
+print(len(counts), sum(counts), b"evil" in page)
 """
 
 
 @pytest.mark.parametrize(
     ("name", "instrument", "seen"),
     [
-        (UPSTREAM, "opentelemetry.instrumentation.fastapi.FastAPIInstrumentor.instrument_app", "10 10.0 True"),
-        (OURS, "otelbridge.instrumentation.http.instrument_http", "1 10.0 False"),
+        (UPSTREAM, "opentelemetry.instrumentation.fastapi.FastAPIInstrumentor.instrument_app", "10 10 True"),
+        (OURS, "otelbridge.instrumentation.http.instrument_http", "1 10 False"),
     ],
 )
 def test_any_client_makes_series_by_its_host_header(name: str, instrument: str, seen: str) -> None:
@@ -276,11 +273,11 @@ def test_a_scrape_holds_up_the_event_loop(name: str, free: bool, made) -> None:
     assert answered == [free]
 
 
-@pytest.mark.parametrize(("name", "series"), [(UPSTREAM, 100_000), (OURS, 2001)])
+@pytest.mark.parametrize(("name", "series"), [(UPSTREAM, 20_000), (OURS, 2001)])
 def test_attribute_sets_have_no_limit(name: str, series: int, made) -> None:
     one = made(name)
     counter = one.provider.get_meter("a").create_counter("c")
-    for number in range(100_000):
+    for number in range(20_000):
         counter.add(1, {"id": number})
     found = text_samples(one.page(""))
-    assert (len(found), sum(found.values())) == (series, 100_000)
+    assert (len(found), sum(found.values())) == (series, 20_000)

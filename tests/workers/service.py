@@ -2,7 +2,7 @@
 
 Environment: SERVICE_URLS, a file to which each process that has an endpoint of its own adds its URL;
 SERVICE_HELD_SECONDS and SERVICE_HELD, how long `hold` holds and the file that tells that it does; SERVICE_OTLP, a
-receiver to push to.
+receiver to push to; SERVICE_PORT, the port of the endpoint, also where there is an application to mount it on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from otelbridge.bridge import Bridge
 
 NAME = "workers-test"
-OWN_PORT = PrometheusOptions(mode="server", port=0)
+PORT = os.environ.get("SERVICE_PORT")
+OWN_PORT = PrometheusOptions(mode="server", port=int(PORT or 0))
 
 _meter = metrics.get_meter("service")
 starts = _meter.create_counter("service.starts")
@@ -43,7 +44,7 @@ def start(app: Any = None) -> Bridge:
     bridge = otelbridge.init(
         service_name=NAME,
         app=app,
-        prometheus=None if app is not None else OWN_PORT,
+        prometheus=OWN_PORT if app is None or PORT else None,
         otlp=os.environ.get("SERVICE_OTLP") or False,
     )
     _Started.bridge = bridge
