@@ -25,6 +25,8 @@ from benchmarks.worker import Worker, WorkerFailedError
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.endtoend
+
 TINY = Effort("tiny", rounds=2, heavy_rounds=1, seconds=0.001, series=20, many_series=40, requests=10, workers=1)
 BOUND = Bound("recording.counter_dict", SDK_TWO, 0.05, "Recording is cheap")
 

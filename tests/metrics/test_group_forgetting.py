@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Start = Callable[..., list[Worker]]
 
+pytestmark = pytest.mark.endtoend
+
 A = (("k", "a"),)
 OVERFLOW = (("otel.metric.overflow", True),)
 KINDS = ["counter", "up_down_counter", "histogram", "exponential"]

@@ -178,6 +178,7 @@ def _grow(kind: str, settings: dict[str, Any], many: int) -> tuple[int, dict[Any
     return grown, shown(reader)["flooded"]
 
 
+@pytest.mark.endtoend
 @pytest.mark.parametrize(
     ("kind", "settings"),
     [

@@ -13,6 +13,8 @@ import otelbridge
 from otelbridge.config.environment import settings_from_environment
 from otelbridge.config.file import settings_from_file
 
+pytestmark = pytest.mark.endtoend
+
 PROGRAM = """
 import sys
 import otelbridge

@@ -24,6 +24,8 @@ from tests.otlp import faults
 from tests.otlp.pushing import SLACK, timed
 from tests.receiver import Receiver
 
+pytestmark = pytest.mark.endtoend
+
 
 @pytest.fixture
 def receiver():

@@ -44,6 +44,8 @@ from tests.prometheus.endpoint_kit import (
 if TYPE_CHECKING:
     import ssl
 
+pytestmark = pytest.mark.endtoend
+
 CLOSED = b""
 
 

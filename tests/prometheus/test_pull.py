@@ -31,6 +31,8 @@ from otelbridge.prometheus.mount import mount
 from otelbridge.prometheus.pull import Pull
 from otelbridge.prometheus.reader import PrometheusReader
 
+pytestmark = pytest.mark.endtoend
+
 
 def _healthy() -> str:
     return ""

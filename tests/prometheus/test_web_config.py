@@ -22,8 +22,10 @@ from tests.prometheus.endpoint_kit import SECONDS, Authority, connect, get, read
 if TYPE_CHECKING:
     from pathlib import Path
 
-HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode().replace("$2b$", "$2y$")
-OTHER_HASH = bcrypt.hashpw(b"other", bcrypt.gensalt(4)).decode()
+# Always the same, since tests are named after it.
+_SALT = b"$2b$04$abcdefghijklmnopqrstuu"
+HASH = bcrypt.hashpw(b"right", _SALT).decode().replace("$2b$", "$2y$")
+OTHER_HASH = bcrypt.hashpw(b"other", _SALT).decode()
 
 
 @pytest.fixture(scope="module")
