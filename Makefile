@@ -45,7 +45,7 @@ test: $(STAMP) $(SQLALCHEMIES) $(VENV)/.uwsgi ## run all tests; parts that need 
 	@echo "== done. What was skipped, if anything, is listed above with its reason."
 
 unit: $(STAMP) ## run the quick tests that need no component
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not components and not endtoend' $(PYTEST)
+	@$(BIN)/python -m pytest -m 'not components and not endtoend' $(PYTEST)
 
 soak: $(STAMP) $(VENV)/.uwsgi ## run the load, kill and fault tests at full length, about an hour
 	@echo "== load, kills and faults at full length"

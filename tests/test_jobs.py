@@ -16,6 +16,8 @@ from tests.otlp.faults import Receiver, answer
 from tests.otlp.pushing import SLACK, points, run_directory, timed
 from tests.workers.programs import attempt
 
+pytestmark = pytest.mark.endtoend
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -25,6 +25,8 @@ from otelbridge.errors import ConfigError
 from otelbridge.metrics.switch import switch
 from tests.receiver import Receiver
 
+pytestmark = pytest.mark.endtoend
+
 _OWN_PORT = otelbridge.PrometheusOptions(mode="server", port=0)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.endtoend
+
 group = pytest.fixture(memory_directory)
 
 WRITER = """

@@ -18,6 +18,8 @@ from otelbridge.metrics.view import View
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.endtoend
+
 SECRET = "s3cr3t-canary"
 
 

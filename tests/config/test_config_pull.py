@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.endtoend
+
 SECRET = "s3cr3t-canary"
 PREFIX = "OTELBRIDGE_PROMETHEUS_"
 OURS = "distribution.otelbridge.prometheus"

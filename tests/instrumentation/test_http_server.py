@@ -31,6 +31,8 @@ from otelbridge.instrumentation.http.recorder import RequestRecorder
 from otelbridge.metrics.switch import switch
 from tests.instrumentation.serving import served
 
+pytestmark = pytest.mark.endtoend
+
 DURATION = catalogue.SERVER_REQUEST_DURATION.name
 ACTIVE = catalogue.SERVER_ACTIVE_REQUESTS.name
 REQUEST_SIZE = catalogue.SERVER_REQUEST_BODY_SIZE.name

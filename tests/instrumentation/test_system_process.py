@@ -14,6 +14,8 @@ import pytest
 
 from otelbridge.instrumentation.system import instrument_process, instrument_runtime
 
+pytestmark = pytest.mark.endtoend
+
 PROCESS = (
     "process.uptime",
     "process.cpu.time",

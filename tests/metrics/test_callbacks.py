@@ -18,6 +18,8 @@ from otelbridge.diagnostics import forget_warnings
 from otelbridge.metrics.callbacks import Callbacks
 from otelbridge.metrics.provider import MeterProvider
 
+pytestmark = pytest.mark.endtoend
+
 _THREAD = "otelbridge-callbacks"
 
 

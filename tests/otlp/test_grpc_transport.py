@@ -16,6 +16,8 @@ from tests.components import free_port
 from tests.otlp import faults
 from tests.otlp.faults import Authority, GrpcReceiver, Receiver, answer, grpc_answer, grpc_failure, request
 
+pytestmark = pytest.mark.endtoend
+
 TIMEOUT = 0.5
 # What a slow machine may add. A deadline that does not hold is missed by hours here.
 SLACK = 2.0

@@ -34,6 +34,8 @@ from tests.prometheus.collected import (
 )
 from tests.prometheus.upstream import Both
 
+pytestmark = pytest.mark.endtoend
+
 
 @pytest.fixture(autouse=True)
 def _told_anew():

@@ -33,6 +33,8 @@ from tests.prometheus.collected import (
     up_down,
 )
 
+pytestmark = pytest.mark.endtoend
+
 # The fields of prometheus/client_model's metrics.proto that a page can use: name, number, type.
 _MESSAGES = {
     "LabelPair": "name 1 string, value 2 string",

@@ -34,6 +34,8 @@ from otelbridge.prometheus.renderings import Rendering, accepts_gzip
 from otelbridge.prometheus.serving import AsgiEndpoint, MetricsSite, SiteOptions, WsgiEndpoint
 from tests.prometheus.endpoint_kit import CHEAP_HASH, SECONDS, eventually, metrics_threads, serving
 
+pytestmark = pytest.mark.endtoend
+
 TOKEN = AccessOptions(bearer_token="canary-token")
 USERS = AccessOptions(basic_users={"anna": CHEAP_HASH})
 BEARER = {"Authorization": "Bearer canary-token"}
