@@ -515,7 +515,7 @@ def check_deltas(kind: str, found: list[Any], expected: int) -> None:
         assert min(point.value for point in found) >= 0
     else:
         assert (sum(point.count for point in found), sum(point.sum for point in found)) == (expected, expected)
-        # Extremes are not part of that promise: of what is moved while somebody reads, they may be missing, never wrong.
+        # Extremes are no part of that promise: of what is moved while somebody reads they may be missing, never wrong.
         assert {point.min for point in found} <= {1, inf}
         assert {point.max for point in found} <= {1, -inf}
         assert (1, 1) in {(point.min, point.max) for point in found}
