@@ -142,8 +142,8 @@ class Connection:
         return self.phase is Phase.WRITE and self._tls is None
 
     def _read_head(self) -> Want | None:
-        if not self._shaken:
-            self._shake_hands()
+        if not self._shaken and not self._shake_hands():
+            return None
         end = END_OF_HEAD.search(self._received, self._searched)
         while end is None:
             if len(self._received) >= self._limits.head_bytes:
@@ -159,14 +159,28 @@ class Connection:
         self._searched = 0
         return self._answer(head)
 
-    def _shake_hands(self) -> None:
+    def _shake_hands(self) -> bool:
         if self._context is None and self._tls is not None:
             self._context = self._tls.context()
             self.socket = self._context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         secured = cast("ssl.SSLSocket", self.socket)
-        secured.do_handshake()
+        try:
+            secured.do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError:
+            self._turn_away(secured)
+            return False
         self._names = peer_names(secured.getpeercert())
         self._shaken = True
+        return True
+
+    def _turn_away(self, secured: ssl.SSLSocket) -> None:
+        # The client learns why from the alert that was sent, unless what it goes on to send finds the socket closed.
+        self.socket = socket.socket(fileno=secured.detach())
+        self.socket.setblocking(False)
+        self.socket.shutdown(socket.SHUT_WR)
+        self._enter(Phase.LINGER)
 
     def _answer(self, head: bytes) -> Want | None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -12,8 +13,8 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -40,9 +41,6 @@ from tests.prometheus.endpoint_kit import (
     read_answer,
     serving,
 )
-
-if TYPE_CHECKING:
-    import ssl
 
 pytestmark = pytest.mark.endtoend
 
@@ -430,6 +428,33 @@ def test_handshake_and_head_have_one_deadline(authority, tls_options) -> None:
         with connect(listener, authority.client()) as shaken:
             shaken.sendall(b"GET / HTTP/1.1\r\n")
             assert read_all(shaken) == CLOSED
+
+
+def test_who_is_turned_away_by_the_handshake_is_told_why(authority, tls_options) -> None:
+    # TLS 1.3 lets a client send its request before it can know that its certificate was missing. A socket that is
+    # closed meanwhile resets the connection, and a client that fails to write may never read the alert.
+    mutual = replace(tls_options, client_ca_file=authority.ca_file)
+    with serving(tls=ServerTls(mutual)) as listener, connect(listener) as client:
+        received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+        secured = authority.client().wrap_bio(received, to_send, server_hostname="localhost")
+        with pytest.raises(ssl.SSLWantReadError):
+            secured.do_handshake()
+        client.sendall(to_send.read())
+        while to_send.pending == 0:
+            received.write(client.recv(65536))
+            with suppress(ssl.SSLWantReadError):
+                secured.do_handshake()
+        client.sendall(to_send.read())
+        assert client.recv(1, socket.MSG_PEEK)
+        for _ in range(3):
+            secured.write(get())
+            client.sendall(to_send.read())
+            time.sleep(0.1)
+        client.shutdown(socket.SHUT_WR)
+        while data := client.recv(65536):
+            received.write(data)
+        with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
+            secured.read()
 
 
 def test_an_idle_connection_is_closed_in_the_end() -> None:
