@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -52,13 +53,26 @@ class Recorded:
         return points[0][1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _apart() -> Iterator[None]:
+    """Neither what other programs of the machine left behind, nor what programs of a whole module leave."""
+    with pytest.MonkeyPatch.context() as patch, _alone(patch):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test leaves a group of processes behind for the next one, or for its programs, to join or to deliver."""
-    monkeypatch.delenv(GROUP_VARIABLE, raising=False)
+    with _alone(monkeypatch):
+        yield
+
+
+@contextmanager
+def _alone(patch: pytest.MonkeyPatch) -> Iterator[None]:
+    patch.delenv(GROUP_VARIABLE, raising=False)
     memory = Path("/dev/shm")
     with TemporaryDirectory(dir=memory if memory.is_dir() else None, ignore_cleanup_errors=True) as directory:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", directory)
+        patch.setenv("XDG_RUNTIME_DIR", directory)
         yield
 
 

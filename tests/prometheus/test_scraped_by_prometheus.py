@@ -53,7 +53,7 @@ class Job:
 
 
 def write_config(path: Path, jobs: list[Job]) -> None:
-    lines = ["global: {scrape_interval: 500ms, scrape_timeout: 500ms}", "scrape_configs:"]
+    lines = ["global: {scrape_interval: 1s, scrape_timeout: 1s}", "scrape_configs:"]
     for job in jobs:
         lines += [f"- job_name: {job.name}", f"  static_configs: [{{targets: ['localhost:{job.port}']}}]"]
         lines += [f"  {job.settings}"] if job.settings else []
@@ -120,6 +120,21 @@ def last_errors(url: str) -> dict[str, str]:
         return {each["labels"]["job"]: each["lastError"] for each in json.load(answer)["data"]["activeTargets"]}
 
 
+UNAUTHORIZED = "server returned HTTP status 401 Unauthorized"
+REFUSALS = {
+    **dict.fromkeys(
+        ("bearer_wrong", "bearer_missing", "basic_wrong", "basic_nobody", "web_config_missing"), UNAUTHORIZED
+    ),
+    "mtls_missing": "certificate required",
+    "named_other": "server returned HTTP status 403 Forbidden",
+}
+
+
+def refusals(errors: dict[str, str]) -> dict[str, str]:
+    """Why each job is refused, without the address that TLS adds."""
+    return {job: error.rpartition("tls: ")[2] for job, error in errors.items() if error}
+
+
 @pytest.fixture
 def prometheus(tmp_path) -> Iterator:
     try:
@@ -160,10 +175,8 @@ def test_every_protection_lets_in_who_shows_what_it_asks_for_and_nobody_else(pro
         eventually(lambda: query(url, "up") == expected, f"not as expected: {query(url, 'up')}")
         # Prometheus keeps its connections; they take many requests.
         eventually(lambda: min(query(url, "sum_over_time(up[1m]) > 0").values()) >= 5)
-        assert query(url, "kit_sample") == {job.name: 7.0 for job in jobs if job.up}
-        errors = last_errors(url)
-        unknown = ("bearer_wrong", "bearer_missing", "basic_wrong", "basic_nobody", "web_config_missing")
-        assert {errors[job] for job in unknown} == {"server returned HTTP status 401 Unauthorized"}
-        assert errors["named_other"] == "server returned HTTP status 403 Forbidden"
-        assert "certificate" in errors["mtls_missing"]
+        # On a busy machine a scrape takes too long once in a while, and has no sample then.
+        samples = {job.name: 7.0 for job in jobs if job.up}
+        eventually(lambda: query(url, "kit_sample") == samples, f"not as expected: {query(url, 'kit_sample')}")
+        eventually(lambda: refusals(last_errors(url)) == REFUSALS, f"not as expected: {last_errors(url)}")
     assert caplog.records == []
