@@ -15,7 +15,7 @@ from otelbridge.instrumentation.attach import Attachments
 from otelbridge.metrics._sdk import registered_readers
 from otelbridge.metrics.introspection import observe_itself
 from otelbridge.metrics.limits import with_limits
-from otelbridge.metrics.pipeline import Pipeline
+from otelbridge.metrics.pipeline import Pipeline, seconds_left
 from otelbridge.metrics.processes import Processes
 from otelbridge.metrics.resource import create_resource
 from otelbridge.metrics.switch import switch
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from otelbridge.prometheus.serving import AsgiEndpoint
 
 _SHUTDOWN_TIMEOUT = 10.0
-# When metrics have taken all the time, spans still need a moment.
-_LEAST_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ class Bridge:
         deadline = monotonic() + timeout
         spans = None if self._spans is None else self._spans.begin_flush()
         arrived = True if self._pipeline is None else self._pipeline.force_flush(timeout)
-        return (spans is None or spans(max(deadline - monotonic(), _LEAST_SECONDS))) and arrived
+        return (spans is None or spans(seconds_left(deadline))) and arrived
 
     def shutdown(self, timeout: float = _SHUTDOWN_TIMEOUT) -> bool:
         """Push once more, then undo everything that was started. Stopping twice is harmless.
@@ -158,7 +156,7 @@ class Bridge:
         with self._undo:  # also when somebody has no patience for the last push
             # First the data, while everything that observes is still there to be read.
             arrived = True if self._pipeline is None else self._pipeline.shutdown(timeout)
-            sent = True if self._spans is None else self._spans.close(max(deadline - monotonic(), _LEAST_SECONDS))
+            sent = True if self._spans is None else self._spans.close(seconds_left(deadline))
             return arrived and sent
 
     def start(self) -> None:
@@ -183,7 +181,6 @@ class Bridge:
             undo.callback(switch.disconnect)
             switch.connect(provider, muted)
             self._attach(names, undo)
-            self._start_spool(views, processes, undo)
             self._undo = undo.pop_all()
         self.running = True
 
@@ -213,6 +210,7 @@ class Bridge:
     def _create_pipeline(self, views: Sequence[View], processes: Processes | None, undo: ExitStack) -> Pipeline:
         _check_readers(self.attached.metric_readers)
         self.resource = create_resource(self.config, processes.identity if processes else "")
+        views = create_views(METRICS.values(), views)
         neighbour = self._neighbour(undo)
         push: list[MetricReader] = []
         with ExitStack() as undo_push:
@@ -224,7 +222,7 @@ class Bridge:
                 push.append(create_console_reader())
             self._pipeline = Pipeline(
                 self.resource,
-                create_views(METRICS.values(), views),
+                views,
                 [self._pull.reader] if self._pull else [],
                 (*push, *self.attached.metric_readers),
                 self.config.exemplar_filter,
@@ -242,14 +240,14 @@ class Bridge:
             observe_pushes(self._pipeline.provider, push)
             if self._pull is not None:
                 observe_scrapes(self._pipeline.provider, self._pull.reader)
+        self._start_spool(self.resource, views, processes, undo)
         return self._pipeline
 
-    def _start_spool(self, views: Sequence[View], processes: Processes | None, undo: ExitStack) -> None:
-        if self.resource is None:
-            return
+    def _start_spool(
+        self, resource: Resource, views: Sequence[View], processes: Processes | None, undo: ExitStack
+    ) -> None:
         sources = tuple if self.config.prometheus_client is False else _heirs
-        views = create_views(METRICS.values(), views)
-        self._spool = start_spool(self.config, processes, self.resource, views, sources)
+        self._spool = start_spool(self.config, processes, resource, views, sources)
         if self._spool is not None:
             undo.callback(self._spool.close)
 

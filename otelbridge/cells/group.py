@@ -21,10 +21,9 @@ from otelbridge.cells.names import (
     PRESENT,
     RESOURCE,
     STARTED,
-    STARTING,
     names_in,
 )
-from otelbridge.cells.private import create, fill, make_private
+from otelbridge.cells.private import create, establish, make_private
 from otelbridge.cells.volume import report
 
 if TYPE_CHECKING:
@@ -197,14 +196,7 @@ def _started(path: Path) -> int:
     """When the group began; the first process to ask decides."""
     file = path / STARTED
     if not file.exists():
-        draft = path / f"{STARTING}{os.getpid()}-{os.urandom(4).hex()}"
-        fill(draft, b"%d\n" % time.time_ns())
-        try:
-            # Unlike a rename, a link never replaces what another process was quicker to write.
-            with suppress(FileExistsError):
-                os.link(draft, file)
-        finally:
-            draft.unlink()
+        establish(file, b"%d\n" % time.time_ns())
     text = file.read_bytes().strip()
     if text.isdigit():
         return int(text)

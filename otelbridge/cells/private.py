@@ -81,3 +81,46 @@ def fill(path: Path, content: bytes) -> None:
         raise
     finally:
         os.close(descriptor)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put a file in the place of another one or none, whole, at once; after an error nothing has changed.
+
+    Args:
+        path: The file.
+        content: What is written.
+
+    Raises:
+        OSError: If it cannot be made, or there is no room.
+    """
+    draft = _draft(path)
+    fill(draft, content)
+    try:
+        draft.rename(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def establish(path: Path, content: bytes) -> None:
+    """Put a file in its place, whole, at once, unless there is one: of several who try, the first one decides.
+
+    Args:
+        path: The file.
+        content: What is written.
+
+    Raises:
+        OSError: If it cannot be made, or there is no room.
+    """
+    draft = _draft(path)
+    fill(draft, content)
+    try:
+        # Unlike a rename, a link never replaces what another process was quicker to write.
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f"{path.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}")

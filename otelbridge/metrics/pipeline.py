@@ -122,11 +122,16 @@ class Pipeline:
         pushes = [reader.begin_shutdown(timeout * 1000) for reader in self._push if isinstance(reader, Pusher)]
         arrived = [wait() for wait in pushes]
         try:
-            self.provider.shutdown(max(deadline - monotonic(), _LEAST_SECONDS) * 1000)
+            self.provider.shutdown(seconds_left(deadline) * 1000)
         except Exception as error:  # the SDK raises when a reader fails; an exiting application must not
             logger.warning("Stopping the metric readers failed: %s", error)
             return False
         return all(arrived)
+
+
+def seconds_left(deadline: float) -> float:
+    """Give the seconds until a deadline by `time.monotonic`, at least the moment that stopping takes."""
+    return max(deadline - monotonic(), _LEAST_SECONDS)
 
 
 def _begin_flush(reader: MetricReader, deadline: float) -> Callable[[], bool]:

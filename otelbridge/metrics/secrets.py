@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.diagnostics import warn_once
@@ -106,7 +107,7 @@ def _is_secret(key: str) -> bool:
     words = [word.lower() for word in _WORD.findall(key)]
     if not words or words[-1] in _ABOUT:
         return False
-    named = not _SECRET.isdisjoint(words) or not _SECRET_PAIRS.isdisjoint(zip(words, words[1:]))  # noqa: B905, RUF007
+    named = not _SECRET.isdisjoint(words) or not _SECRET_PAIRS.isdisjoint(pairwise(words))
     return named or words[-1] == "token"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -16,7 +15,7 @@ from opentelemetry.sdk.resources import Resource
 
 from otelbridge.cells.locks import GUARDED, owned
 from otelbridge.cells.names import RESOURCE
-from otelbridge.cells.private import fill
+from otelbridge.cells.private import establish
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
@@ -54,15 +53,8 @@ def announce(directory: Path, service: str, resource: Resource) -> None:
         "attributes": dict(resource.attributes),
         "schema_url": resource.schema_url,
     }
-    draft = directory / f"{RESOURCE}.tmp-{os.getpid()}-{os.urandom(4).hex()}"
     try:
-        fill(draft, json.dumps(said).encode())
-        try:
-            # Unlike a rename, a link never replaces what another process was quicker to write.
-            with suppress(FileExistsError):
-                os.link(draft, directory / RESOURCE)
-        finally:
-            draft.unlink()
+        establish(directory / RESOURCE, json.dumps(said).encode())
     except (OSError, TypeError, ValueError) as error:
         warn_once(
             ("otlp", "announce", type(error).__name__),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otelbridge.cells.lead import Lead
 from otelbridge.cells.locks import GUARDED, owned
-from otelbridge.cells.private import fill
+from otelbridge.cells.private import replace
 from otelbridge.diagnostics import warn_once
 from otelbridge.otlp.deltas import Vector
 from otelbridge.otlp.requests import Request
@@ -141,13 +141,7 @@ class Ledger:
             OSError: There is no room, or no directory any more.
         """
         page = _Page(vector, tuple(requests))
-        draft = self._unclear.with_name(f"{self._unclear.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}")
-        fill(draft, _written(page))
-        try:
-            draft.rename(self._unclear)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        replace(self._unclear, _written(page))
         self._known = (_signature(self._unclear.stat()), page)
 
     def reduce(self, requests: Sequence[Request]) -> None:

@@ -6,12 +6,12 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader
+from opentelemetry.sdk.metrics.export import AggregationTemporality
 
 from otelbridge.diagnostics import logger
 from otelbridge.metrics._sdk import unobserved
 from otelbridge.metrics.current import Current
-from otelbridge.metrics.provider import MeterProvider
+from otelbridge.metrics.store_reader import StoreReader
 from otelbridge.otlp.deltas import Deltas
 from otelbridge.otlp.encoding import Encoder
 from otelbridge.otlp.forks import ForkAware
@@ -26,7 +26,6 @@ from otelbridge.otlp.verdict import Outcome, failed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from opentelemetry.sdk.metrics.export import MetricsData
     from opentelemetry.sdk.metrics.view import Aggregation
     from opentelemetry.sdk.resources import Resource
 
@@ -42,7 +41,7 @@ _UNTRIED = failed(Outcome.RETRY, "it was not sent, since one before it did not a
 _T = TypeVar("_T")
 
 
-class PushReader(MetricReader, ForkAware):
+class PushReader(StoreReader, ForkAware):
     """Pushes to one destination at its interval, and says the truth about a flush and about the end.
 
     On `otelbridge.metrics.provider.MeterProvider` it reads totals from the store itself, which takes a fraction of
@@ -88,7 +87,7 @@ class PushReader(MetricReader, ForkAware):
         self._temporality = dict(preferred_temporality)
         if processes is not None and path is not None and not self._totals:
             self._ledger = Ledger(path, destination, processes.started)
-        MetricReader.__init__(
+        StoreReader.__init__(
             self,
             # Deltas of a group are made of its totals.
             preferred_temporality=dict.fromkeys(self._temporality, AggregationTemporality.CUMULATIVE)
@@ -98,7 +97,6 @@ class PushReader(MetricReader, ForkAware):
         )
         self.component = component
         """See the class."""
-        self._collected: Callable[[float], None] | None = None
         self._delivery = delivery
         self._interval = interval
         self._timeout = timeout
@@ -106,8 +104,6 @@ class PushReader(MetricReader, ForkAware):
         self._processes = None if path is None else processes
         self._receipts = None if path is None else Receipts(path, destination)
         self._digest = ""
-        self._provider: MeterProvider | None = None
-        self._data: MetricsData | None = None
         self._begin(delay=0.0)
         ForkAware.__init__(self)
 
@@ -138,14 +134,6 @@ class PushReader(MetricReader, ForkAware):
     def waiting(self) -> int:
         """Data points of deltas that were sent and not acknowledged, and will be sent again."""
         return sum(request.points for request in self._kept)
-
-    def watch(self, collected: Callable[[float], None]) -> None:
-        """Have somebody told how long it takes to read what is pushed.
-
-        Args:
-            collected: Is given the seconds, before it is sent.
-        """
-        self._collected = collected
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Push what is recorded now.
@@ -209,20 +197,11 @@ class PushReader(MetricReader, ForkAware):
             self._begin(delay=self._interval or 0.0)
 
     def _set_meter_provider(self, meter_provider: Any) -> None:
-        super()._set_meter_provider(meter_provider)  # pyright: ignore[reportUnknownMemberType]
-        self._provider = meter_provider if isinstance(meter_provider, MeterProvider) else None
+        super()._set_meter_provider(meter_provider)
         if self._provider is None and self._ledger is not None:
             # What another provider has are totals by now, of this process alone.
             self._ledger = self._increments = None
             self._totals = True
-
-    def _receive_metrics(
-        self,
-        metrics_data: MetricsData,
-        timeout_millis: float = 10_000,  # noqa: ARG002  # the base class's
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
-        self._data = metrics_data
 
     def _push(self, timeout: float, asked: bool) -> bool:
         if not asked and self._processes is not None and not self._processes.lead("push"):
@@ -249,8 +228,7 @@ class PushReader(MetricReader, ForkAware):
     def _timed(self, read: Callable[[float], _T], deadline: float) -> _T:
         began = time.perf_counter()
         found = read(deadline - time.monotonic())
-        if self._collected is not None:
-            self._collected(time.perf_counter() - began)
+        self._tell(began)
         return found
 
     def _gather(self, timeout: float) -> Sequence[Request]:
@@ -259,9 +237,7 @@ class PushReader(MetricReader, ForkAware):
             return () if found is None else self._encoder.encode(*found)
         if self._collect is None:  # in no provider, or not any more  # pyright: ignore[reportUnknownMemberType]
             return ()
-        self._data = None
-        self.collect(max(timeout, 0.0) * 1000)
-        data, self._data = self._data, None
+        data = self._collect_data(max(timeout, 0.0) * 1000)
         return () if data is None else self._encoder.encode_data(data)
 
     def _visit(self, timeout: float) -> tuple[Resource, Sequence[CurrentStream]] | None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from otelbridge.cells.locks import GUARDED
-from otelbridge.cells.private import fill
+from otelbridge.cells.private import replace
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.foreign import is_foreign
 from otelbridge.metrics.identity import encode_attributes
@@ -61,14 +61,8 @@ class Receipts:
         Args:
             digest: What `digest_of` gave for them.
         """
-        draft = self._path.with_name(f"{self._path.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}")
         try:
-            fill(draft, digest.encode())
-            try:
-                draft.rename(self._path)
-            except BaseException:
-                draft.unlink()
-                raise
+            replace(self._path, digest.encode())
         except OSError as error:
             warn_once(
                 ("otlp", "receipt", str(error.errno)),

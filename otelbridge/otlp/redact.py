@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from otelbridge.config.checks import shown_url
+from otelbridge.metrics.secrets import HIDDEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-HIDDEN = "[hidden]"
-"""What stands in the place of a secret."""
 
 # Shorter texts are no credentials, and hiding each "1" would leave nothing readable.
 _MIN_SECRET = 4

@@ -15,12 +15,12 @@ from opentelemetry.sdk.metrics import (
     ObservableUpDownCounter,
     UpDownCounter,
 )
-from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader
+from opentelemetry.sdk.metrics.export import AggregationTemporality
 
 from otelbridge.catalogue.naming import Shape, Strategy
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.current import Current
-from otelbridge.metrics.provider import MeterProvider
+from otelbridge.metrics.store_reader import StoreReader
 from otelbridge.prometheus.exposition import write_pieces
 from otelbridge.prometheus.families import FamilyBook, FamilyOptions
 from otelbridge.prometheus.model import Family, Piece, joined
@@ -32,7 +32,6 @@ from otelbridge.prometheus.translation import Translation
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from opentelemetry.sdk.metrics.export import MetricsData
     from opentelemetry.sdk.resources import Resource
 
     from otelbridge.metrics.current import CurrentStream
@@ -56,7 +55,7 @@ class Exposition:
     """The page; UTF-8 but for protobuf."""
 
 
-class PrometheusReader(MetricReader):
+class PrometheusReader(StoreReader):
     """A metric reader that renders what Prometheus scrapes. It works on the SDK's provider, too.
 
     On `otelbridge.metrics.provider.MeterProvider` it reads the store itself, which takes a fraction of the time and
@@ -91,7 +90,6 @@ class PrometheusReader(MetricReader):
         """See the class."""
         self.left_out = 0
         """How many families were left out of the last page, since it would have been too large."""
-        self._collected: Callable[[float], None] | None = None
         self._options = FamilyOptions(
             target_info=not disable_target_info,
             scope_labels=scope_info_enabled,
@@ -106,8 +104,6 @@ class PrometheusReader(MetricReader):
         self._neighbours: dict[Translation, NeighbourBook] = {}
         # Several may scrape, and a page may be in a format that has no exemplars.
         self._current = Current(keep_exemplars=True)
-        self._provider: MeterProvider | None = None
-        self._data: MetricsData | None = None
         # One at a time: what is remembered from scrape to scrape belongs to the one who renders.
         self._rendering = threading.Lock()
         self._stopped = False
@@ -126,17 +122,9 @@ class PrometheusReader(MetricReader):
         with self._rendering:
             families = self._families(Translation.settle(self._strategy, form.escaping))
             body = joined(self._cut(write_pieces(families, form, created=self._created)))
-        if self._collected is not None and not self._stopped:
-            self._collected(perf_counter() - began)
+        if not self._stopped:
+            self._tell(began)
         return Exposition(form.content_type, body)
-
-    def watch(self, collected: Callable[[float], None]) -> None:
-        """Have somebody told how long each page took.
-
-        Args:
-            collected: Is given the seconds, as soon as the page is there.
-        """
-        self._collected = collected
 
     def after_fork(self) -> None:
         """Begin anew in a forked child."""
@@ -146,18 +134,6 @@ class PrometheusReader(MetricReader):
         """Stop: pages are empty from now on."""
         self._stopped = True
 
-    def _set_meter_provider(self, meter_provider: Any) -> None:
-        super()._set_meter_provider(meter_provider)  # pyright: ignore[reportUnknownMemberType]
-        self._provider = meter_provider if isinstance(meter_provider, MeterProvider) else None
-
-    def _receive_metrics(
-        self,
-        metrics_data: MetricsData,
-        timeout_millis: float = 10_000,  # noqa: ARG002  # the base class's
-        **kwargs: Any,  # noqa: ARG002
-    ) -> None:
-        self._data = metrics_data
-
     def _families(self, translation: Translation) -> list[Family]:
         book = self._books.get(translation)
         if book is None:
@@ -166,9 +142,7 @@ class PrometheusReader(MetricReader):
             return []
         if self._provider is not None:
             return self._provider.visit(self, lambda storage: self._build(book, *self._current.read(storage)))
-        self._data = None
-        self.collect()
-        return book.families(self._data)
+        return book.families(self._collect_data())
 
     def _build(self, book: FamilyBook, resource: Resource, streams: Sequence[CurrentStream]) -> list[Family]:
         ours = [self._stream(stream) for stream in streams if stream.kind and stream.foreign is None]
