@@ -4,8 +4,7 @@ Recording takes no lock, for the reason `otelbridge.metrics.series` gives. It se
 
 A measurement inside the range of buckets is added by a run of statements without a call, a backward jump or a new
 container (which may begin a garbage collection), so nothing can come between them. (CPython 3.10 may switch at every
-jump it takes, so a condition between two stores that belong together must be one that falls through where it holds.
-There alone, `take` may give a measurement's count one call earlier than its extreme.)
+jump it takes, so a condition between two stores that belong together must be one that falls through where it holds.)
 
 A measurement outside needs other buckets, which take calls to make, and meanwhile anything may be recorded: by another
 thread, or by a signal handler or finalizer in the middle. So the new buckets are made aside while the old ones stay in
@@ -131,7 +130,7 @@ class ExponentialSeries(Series):
         super().clear(start)
         self._begin()
 
-    def record(self, amount: int | float) -> None:  # noqa: C901, PLR0912  # written out without calls, see above
+    def record(self, amount: int | float) -> None:  # written out without calls, see above
         """Add a measurement. May be called anywhere, signal handlers, garbage collection and finalizers included.
 
         Args:
@@ -150,28 +149,55 @@ class ExponentialSeries(Series):
             side = self._sides[which]
             at = index >> side.shift
             if side.start <= at < side.stop:
-                at %= side.size
-                side.counts[at] += 1
-                self.count += 1
-                self.sum += amount
-                if self._row is not None:
-                    self._row[side.counts_at + at] = side.counts[at]
-                    self._totals[self._totals_at] = self.sum
-                if amount < self.low:
-                    self.low = amount
-                    if amount < self.min:
-                        self.min = amount
-                        if self._lows is not None:
-                            self._lows[self._lows_at] = amount
-                if amount > self.high:
-                    self.high = amount
-                    if amount > self.max:
-                        self.max = amount
-                        if self._lows is not None:
-                            self._lows[self._lows_at + 1] = -amount
-                # to here.
-                return
-            self._make_room(which, index)
+                if self.low <= amount <= self.high:
+                    at %= side.size
+                    side.counts[at] += 1
+                    self.count += 1
+                    self.sum += amount
+                    if self._row is not None:
+                        self._row[side.counts_at + at] = side.counts[at]
+                        self._totals[self._totals_at] = self.sum
+                    # to here.
+                    return
+                if self._stretch(which, index, amount):
+                    return
+            else:
+                self._make_room(which, index)
+
+    def _stretch(self, which: int, index: int, amount: int | float) -> bool:
+        """Add a measurement that is lower or higher than all since the last `take`; in vain if others get ahead.
+
+        Count and extremes belong together, see `otelbridge.metrics.series.HistogramSeries.widen`.
+        """
+        low, high, least, most = self.low, self.high, self.min, self.max
+        recent = min(low, amount), max(high, amount)
+        all_time = min(least, amount), max(most, amount)
+        # Atomic from here
+        side = self._sides[which]
+        at = index >> side.shift
+        if (
+            self.low is low
+            and self.high is high
+            and self.min is least
+            and self.max is most
+            and side.start <= at < side.stop
+        ):
+            at %= side.size
+            side.counts[at] += 1
+            self.count += 1
+            self.sum += amount
+            self.low = recent[0]
+            self.high = recent[1]
+            self.min = all_time[0]
+            self.max = all_time[1]
+            if self._row is not None:
+                self._row[side.counts_at + at] = side.counts[at]
+                self._totals[self._totals_at] = self.sum
+                self._lows[self._lows_at] = self.min
+                self._lows[self._lows_at + 1] = -self.max
+            # to here.
+            return True
+        return False
 
     def snapshot(self) -> Exponential:
         """Give everything since the beginning."""

@@ -368,6 +368,12 @@ class HistogramSeries(Series):
             return
         self.ints_at, self.floats_at, self.lows_at = cell.counts_at, cell.totals_at, cell.lows_at
         self.ints, self.floats, self.lows = cell.counts, cell.totals, cell.lows
+        self.publish()
+
+    def publish(self) -> None:
+        """Store everything in the cell, if there is one. What is recorded meanwhile stores its own."""
+        if type(self.ints) is not memoryview:
+            return
         for at in range(len(self.counts)):
             self.ints[self.ints_at + at] = self.counts[at]
         self.floats[self.floats_at] = self.sum
@@ -378,25 +384,49 @@ class HistogramSeries(Series):
     def _put(self, amount: int | float) -> None:
         at = bisect_left(self.bounds, amount)
         # Atomic from here
-        self.counts[at] += 1
-        self.sum += amount
         if self.min <= amount and amount <= self.max:
+            counts = self.counts
+            counts[at] = count = counts[at] + 1
+            self.sum += amount
             cells = self.ints
             if cells is not None:
-                cells[self.ints_at + at] = self.counts[at]
+                cells[self.ints_at + at] = count
                 self.floats[self.floats_at] = self.sum
+            # to here.
         else:
-            if amount < self.min:
-                self.min = amount
-            if amount > self.max:
-                self.max = amount
-            cells = self.ints
-            if cells is not None:
-                cells[self.ints_at + at] = self.counts[at]
-                self.floats[self.floats_at] = self.sum
-                self.lows[self.lows_at] = self.min
-                self.lows[self.lows_at + 1] = -self.max
-        # to here.
+            self.widen(at, amount)
+
+    def widen(self, at: int, amount: int | float) -> None:
+        """Take a measurement that is lower or higher than all since the last `take`.
+
+        Count and extremes are stored together: a reader that saw one without the other would give a point without
+        extremes. A condition between two of the stores would let others run in between (where it jumps, on CPython
+        3.10), so all is made ready first, and put in place unless something has changed.
+
+        Args:
+            at: Its bucket.
+            amount: An exact int or float.
+        """
+        while True:
+            least, most = self.min, self.max
+            low = min(least, amount)
+            high = max(most, amount)
+            # Atomic from here
+            if self.min is least and self.max is most:
+                counts = self.counts
+                counts[at] = count = counts[at] + 1
+                self.sum += amount
+                self.min = low
+                self.max = high
+                cells = self.ints
+                if cells is not None:
+                    # Which may give the series its cell, with what it had counted before: the rest is read after it.
+                    cells[self.ints_at + at] = count
+                    self.floats[self.floats_at] = self.sum
+                    self.lows[self.lows_at] = self.min
+                    self.lows[self.lows_at + 1] = -self.max
+                # to here.
+                return
 
     def take(self) -> tuple[list[int], int | float, int | float, int | float]:
         """Read everything at one moment, and begin new extremes.
@@ -426,10 +456,16 @@ class HistogramSeries(Series):
         return row[:-1], row[-1], low, high  # pyright: ignore[reportReturnType]
 
     def _keep(self, low: int | float, high: int | float) -> None:
-        if low < self.low or high > self.high:
-            self.low, self.high = min(low, self.low), max(high, self.high)
-            if type(self.lows) is memoryview:
-                self._publish_extremes()
+        while low < self.low or high > self.high:
+            least, most = self.low, self.high
+            both = min(low, least), max(high, most)
+            # Atomic from here
+            if self.low is least and self.high is most:
+                self.low = both[0]
+                self.high = both[1]
+                # to here.
+                if type(self.lows) is memoryview:
+                    self._publish_extremes()
 
     def _publish_extremes(self) -> None:
         self.lows[self.lows_at + 2] = self.low

@@ -110,6 +110,8 @@ class Stream:
         """Forgotten series that somebody still has."""
         self._strays: dict[Series, None] = {}
         """Those of them that were recorded to while there was no room; what they count belongs to the overflow."""
+        self._emptying: dict[Series, None] = {}
+        """Those whose counts are on their way there. Nobody may read them meanwhile, so they cannot return."""
         self._retired: dict[bytes, Cell] = {}
         """The cells of forgotten series, which keep what was counted."""
         self._calm = calm or Calm()
@@ -172,7 +174,7 @@ class Stream:
                 return series
             series = self._resting.get(key)
             # One that counts for the overflow at this very moment goes on doing so until that is over.
-            if series in self._strays or not self._admit(kept):
+            if series in self._strays or series in self._emptying or not self._admit(kept):
                 return self._overflowing()
             return self._insert(key, self._make(kept)) if series is None else self._return(key, series)
 
@@ -204,7 +206,7 @@ class Stream:
         """Begin anew in a forked child: what was counted before is the parent's."""
         self._lock = threading.RLock()
         self._retired = {}
-        strays, self._strays = self._strays, {}
+        strays, self._strays, self._emptying = {**self._strays, **self._emptying}, {}, {}
         self._idle = Idle(self.terms.forget_after)
         now = self._begin()
         for series in list(self._resting.values()):
@@ -369,18 +371,20 @@ class Stream:
     def _gather(self) -> None:
         """Move into the overflow what was recorded to forgotten series while there was no room for them."""
         while self._strays:
-            try:
-                series, _ = self._strays.popitem()
-            except KeyError:  # another thread has it
-                return
-            ghost = self._new(OVERFLOW, series.start)
-            with guard(series):
-                shed(series, ghost, self._enter)
-            overflow = self._overflowing()
-            with guard(overflow):
-                if overflow.silent:
-                    self._enter(overflow)
-                add(overflow, ghost)
+            for series in list(self._strays):
+                ghost = self._new(OVERFLOW, series.start)
+                with guard(series), self._lock:
+                    if series not in self._strays:
+                        continue  # another thread has it
+                    self._emptying[series] = None
+                    del self._strays[series]
+                    shed(series, ghost, self._enter)
+                    del self._emptying[series]
+                overflow = self._overflowing()
+                with guard(overflow):
+                    if overflow.silent:
+                        self._enter(overflow)
+                    add(overflow, ghost)
 
     def _code(self, attributes: Mapping[str, Any]) -> bytes:
         if self.sharing is not None and self.sharing.per_worker:

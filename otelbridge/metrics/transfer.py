@@ -260,33 +260,32 @@ def _resume_last(series: LastSeries, before: LastSeries, _cell: Cell | None) -> 
 
 
 def _resume_histogram(series: HistogramSeries, before: HistogramSeries, cell: Cell | None) -> None:
-    waiting = series.ints
-    since: list[int] = []
-    if type(waiting) is not Unplaced:
-        return
     # Without a cell nobody looks at the others.
     ints, ints_at = (None, 0) if cell is None else (cell.counts, cell.counts_at)
     floats, floats_at = (None, 0) if cell is None else (cell.totals, cell.totals_at)
     lows, lows_at = (None, 0) if cell is None else (cell.lows, cell.lows_at)
-    # Atomic from here
-    if series.ints is waiting:
-        since = series.counts
-        series.counts = before.counts
-        series.sum = series.sum + before.sum
-        series.ints_at = ints_at
-        series.floats_at = floats_at
-        series.lows_at = lows_at
-        series.ints = ints
-        series.floats = floats
-        series.lows = lows
-    # to here.
-    for at, number in enumerate(since):
-        if number:
-            series.counts[at] += number
+    while True:
+        waiting = series.ints
+        if type(waiting) is not Unplaced:
+            return
+        since = [*series.counts]
+        both = [one + other for one, other in zip(before.counts, since, strict=True)]
+        # Atomic from here
+        if series.ints is waiting and series.counts == since:
+            series.counts = both
+            series.sum = series.sum + before.sum
+            series.ints_at = ints_at
+            series.floats_at = floats_at
+            series.lows_at = lows_at
+            series.ints = ints
+            series.floats = floats
+            series.lows = lows
+            # to here.
+            break
     if lows is None:
         series.attach(None)
-    series.min, series.max = min(series.min, before.min), max(series.max, before.max)
-    series._keep(min(before.low, before.min), max(before.high, before.max))
+    # Readers of deltas have had these.
+    series._keep(before.low, before.high)
 
 
 def _resume_exponential(series: ExponentialSeries, before: ExponentialSeries, _cell: Cell | None) -> None:
@@ -317,22 +316,21 @@ def _add_last(series: LastSeries, what: LastSeries) -> None:
 
 
 def _add_histogram(series: HistogramSeries, what: HistogramSeries) -> None:
-    total = what.sum
-    for at, number in enumerate(what.counts):
-        if not number:
-            continue
-        # Atomic from here
-        series.counts[at] = count = series.counts[at] + number
-        series.sum += total
-        cells = series.ints
-        if cells is not None:
-            cells[series.ints_at + at] = count
-            series.floats[series.floats_at] = series.sum
-        # to here.
-        total = 0
     low, high = min(what.min, what.low), max(what.max, what.high)
-    series.min, series.max = min(low, series.min), max(high, series.max)
-    series._keep(low, high)
+    while True:
+        least, most = series.min, series.max
+        extremes = min(low, least), max(high, most)
+        before = [*series.counts]
+        both = [one + other for one, other in zip(before, what.counts, strict=True)]
+        # Atomic from here
+        if series.min is least and series.max is most and series.counts == before:
+            series.counts = both
+            series.sum = series.sum + what.sum
+            series.min = extremes[0]
+            series.max = extremes[1]
+            # to here.
+            break
+    series.publish()
 
 
 def _add_exponential(series: ExponentialSeries, what: ExponentialSeries) -> None:
@@ -342,26 +340,27 @@ def _add_exponential(series: ExponentialSeries, what: ExponentialSeries) -> None
         count = series.count
         both = _at_a_scale(joined((buckets_of(sides), value.distribution), series.max_size), series)
         new, slots, area = series._plan(both, series._row, series._row_at)
+        # A measurement changes the count; who reads changes the two of the interval.
+        low, high = series.low, series.high
+        recent = min(low, value.min), max(high, value.max)
+        all_time = min(series.min, value.min), max(series.max, value.max)
         # Atomic from here
-        if series._sides is sides and series.count == count:
+        if series._sides is sides and series.count == count and series.low is low and series.high is high:
             series._sides = new
             series.count = count + value.count
             series.sum = series.sum + value.sum
+            series.low = recent[0]
+            series.high = recent[1]
+            series.min = all_time[0]
+            series.max = all_time[1]
             if series._row is not None:
                 series._row[slots] = area
                 series._row[series._row_at] += 1
                 series._totals[series._totals_at] = series.sum
+                series._lows[series._lows_at] = series.min
+                series._lows[series._lows_at + 1] = -series.max
             # to here.
             break
-    _extend(series, value)
-
-
-def _extend(series: ExponentialSeries, value: Exponential) -> None:
-    series.low, series.high = min(series.low, value.min), max(series.high, value.max)
-    series.min, series.max = min(series.min, value.min), max(series.max, value.max)
-    if series._lows is not None:
-        series._lows[series._lows_at] = series.min
-        series._lows[series._lows_at + 1] = -series.max
 
 
 def _state_sum(series: SumSeries) -> object:

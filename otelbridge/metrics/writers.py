@@ -144,27 +144,17 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
         elif histogram:
             at = bisect_left(bounds, amount)
             # Atomic from here
-            counts = series.counts
-            counts[at] = count = counts[at] + 1
-            series.sum += amount
             if series.min <= amount and amount <= series.max:
+                counts = series.counts
+                counts[at] = count = counts[at] + 1
+                series.sum += amount
                 cells = series.ints
                 if cells is not None:
-                    # Which may give the series its cell, with what it had counted before: the sum is read after it.
                     cells[series.ints_at + at] = count
                     series.floats[series.floats_at] = series.sum
+                # to here.
             else:
-                if amount < series.min:
-                    series.min = amount
-                if amount > series.max:
-                    series.max = amount
-                cells = series.ints
-                if cells is not None:
-                    cells[series.ints_at + at] = count
-                    series.floats[series.floats_at] = series.sum
-                    series.lows[series.lows_at] = series.min
-                    series.lows[series.lows_at + 1] = -series.max
-            # to here.
+                series.widen(at, amount)
         else:
             series.record(amount)
         if traced:

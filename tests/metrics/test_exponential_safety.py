@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dis
 import gc
-import inspect
 import json
 import math
 import mmap
@@ -69,57 +67,6 @@ def lowered(found: Distribution, scale: int) -> Distribution:
 
 
 @pytest.mark.skipif(not LOCK_FREE, reason="this interpreter makes no promise, so a lock is taken instead")
-class TestNothingRunsInBetween:
-    INTERRUPTS = ("CALL", "PRECALL", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "RESUME", "YIELD", "SEND", "FOR_ITER", "IMPORT")
-
-    def interrupts(self, function: Any, *, guarded: bool = True) -> tuple[int, list[str]]:
-        """How many lines are said to be atomic, and the instructions in them that are not."""
-        source, first = inspect.getsourcelines(function)
-        lines, inside = set(), not guarded
-        for number, text in enumerate(source, first):
-            if text.strip() == "# Atomic from here":
-                inside = True
-            elif text.strip() == "# to here.":
-                inside = False
-            elif inside:
-                lines.add(number)
-        found, line = [], None
-        for instruction in dis.get_instructions(function):
-            position = getattr(instruction, "positions", None)
-            if position is not None and position.lineno is not None:
-                line = position.lineno
-            elif isinstance(instruction.starts_line, int) and not isinstance(instruction.starts_line, bool):
-                line = instruction.starts_line
-            if line in lines and instruction.opname.startswith(self.INTERRUPTS):
-                found.append(f"{instruction.opname} in line {line}")
-        return len(lines), found
-
-    @pytest.mark.parametrize(
-        ("name", "least"),
-        [
-            ("_begin", 12),
-            ("record", 20),
-            ("snapshot", 7),
-            ("take", 12),
-            ("replace", 5),
-            ("await_cell", 2),
-            ("attach", 14),
-            ("_make_room", 5),
-            ("_widen", 5),
-        ],
-    )
-    def test_while_a_series_is_written_or_read(self, name, least) -> None:
-        lines, found = self.interrupts(getattr(ExponentialSeries, name))
-        assert lines >= least
-        assert found == []
-
-    def test_the_guard_sees_a_call(self) -> None:
-        def broken(series: Any, amount: Any) -> None:
-            series.sum += float(amount)
-
-        assert self.interrupts(broken, guarded=False)[1] != []
-
-
 class Tape:
     """Slots that look at themselves after every single 8-byte store, as a process killed there would leave them."""
 

@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-import dis
 import inspect
+import sys
 
 import pytest
 
+from otelbridge.metrics import exponential, series, transfer
 from otelbridge.metrics.bound import create_bound_writer
 from otelbridge.metrics.kinds import Kind
 from otelbridge.metrics.limits import Terms
-from otelbridge.metrics.series import LOCK_FREE, HistogramSeries, SumSeries
+from otelbridge.metrics.series import LOCK_FREE
 from otelbridge.metrics.streams import Stream
 from otelbridge.metrics.writers import create_writer
+from tests.metrics.atomic import atomic_runs, functions_of, interrupts
 
 pytestmark = pytest.mark.skipif(not LOCK_FREE, reason="this interpreter makes no promise, so a lock is taken instead")
 
-_INTERRUPTS = ("CALL", "PRECALL", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "RESUME", "YIELD", "SEND", "FOR_ITER", "IMPORT")
 
-
-def _writers():
+def _guarded():
     for kind in (Kind("sum"), Kind("histogram", (1.0, 2.0))):
         stream = Stream("s", kind, None, Terms(10))
         settings = {"signed": False, "watch": None, "offer": lambda *_: None}
         yield pytest.param(create_writer(stream, "s", **settings), id=f"{kind.name} by attributes")
         yield pytest.param(create_bound_writer(stream, None, "s", **settings), id=f"{kind.name} bound")
-    yield pytest.param(SumSeries._put, id="sum by itself")
-    yield pytest.param(HistogramSeries._put, id="histogram by itself")
-
-
-def _atomic_lines(function) -> set[int]:
-    """The lines between the comments that say so, but for the way out when 64 bits are not enough."""
-    source, first = inspect.getsourcelines(function)
-    found, inside = set(), False
-    for at, line in enumerate(source):
-        text = line.strip()
-        if text == "# Atomic from here":
-            inside = True
-        elif text == "# to here.":
-            inside = False
-        elif inside and not text.startswith("except ValueError") and not text.endswith(".spill()"):
-            found.add(first + at)
-    assert not inside
-    return found
+    for module in (series, exponential, transfer):
+        for name, function in functions_of(module).items():
+            yield pytest.param(function, id=name)
 
 
 def _lines(function, *texts: str) -> set[int]:
@@ -50,35 +35,62 @@ def _lines(function, *texts: str) -> set[int]:
     return {first + at for at, line in enumerate(source) if line.strip().startswith(texts)}
 
 
-def _interrupts(function, lines: set[int]) -> list[str]:
-    """Instructions on some source lines at which another thread, a signal handler or a finalizer could run."""
-    found, line = [], None
-    for instruction in dis.get_instructions(function):
-        position = getattr(instruction, "positions", None)
-        if position is not None and position.lineno is not None:
-            line = position.lineno
-        elif isinstance(instruction.starts_line, int) and not isinstance(instruction.starts_line, bool):
-            line = instruction.starts_line
-        if line in lines and instruction.opname.startswith(_INTERRUPTS):
-            found.append(f"{instruction.opname} in line {line}")
-    return found
+@pytest.mark.parametrize("function", list(_guarded()))
+def test_nothing_can_run_while_a_series_is_written(function) -> None:
+    runs = atomic_runs(function)
+    assert min(map(len, runs)) >= 2
+    assert [interrupts(function, lines) for lines in runs] == [[]] * len(runs)
 
 
-@pytest.mark.parametrize("write", list(_writers()))
-def test_nothing_can_run_while_a_series_is_written(write) -> None:
-    lines = _atomic_lines(write)
-    assert len(lines) >= 8
-    assert _interrupts(write, lines) == []
+def test_every_function_that_promises_so_is_looked_at() -> None:
+    assert {name for module in (series, exponential, transfer) for name in functions_of(module)} == {
+        "ExponentialSeries._begin",
+        "ExponentialSeries._make_room",
+        "ExponentialSeries._stretch",
+        "ExponentialSeries._widen",
+        "ExponentialSeries.attach",
+        "ExponentialSeries.await_cell",
+        "ExponentialSeries.record",
+        "ExponentialSeries.replace",
+        "ExponentialSeries.snapshot",
+        "ExponentialSeries.take",
+        "HistogramSeries._keep",
+        "HistogramSeries._put",
+        "HistogramSeries.widen",
+        "SumSeries._put",
+        "_add_exponential",
+        "_add_histogram",
+        "_resume_exponential",
+        "_resume_histogram",
+        "_resume_sum",
+        "_shed_exponential",
+        "_shed_histogram",
+        "_shed_last",
+        "_shed_sum",
+    }
 
 
 def test_nothing_can_run_while_a_histogram_is_taken() -> None:
-    lines = _lines(HistogramSeries._take, "row =", "low =", "high =", "self.min =", "self.max =")
+    lines = _lines(series.HistogramSeries._take, "row =", "low =", "high =", "self.min =", "self.max =")
     assert len(lines) == 5
-    assert _interrupts(HistogramSeries._take, lines) == []
+    assert interrupts(series.HistogramSeries._take, lines) == []
 
 
 def test_the_guard_sees_a_call() -> None:
-    def broken(series, amount) -> None:
-        series.whole += float(amount)
+    def broken(one, amount) -> None:
+        one.whole += float(amount)
 
-    assert _interrupts(broken, _lines(broken, "series.whole +=")) != []
+    assert interrupts(broken, _lines(broken, "one.whole +=")) != []
+
+
+if sys.version_info < (3, 11):  # later versions switch at no condition
+
+    def test_the_guard_sees_a_condition_that_jumps_between_two_stores() -> None:
+        def broken(one, amount) -> None:
+            # Atomic from here
+            one.sum += amount
+            one.min = min(one.min, amount)
+            one.count += 1
+            # to here.
+
+        assert interrupts(broken, *atomic_runs(broken)) != []

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dis
-import inspect
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,11 +10,9 @@ from hypothesis import strategies as st
 
 from otelbridge.cells.book import Book
 from otelbridge.cells.shape import Rule
-from otelbridge.metrics import transfer
 from otelbridge.metrics.exponential import ExponentialSeries, QueuedExponentialSeries
 from otelbridge.metrics.kinds import Kind
 from otelbridge.metrics.merging import shape_of
-from otelbridge.metrics.series import LOCK_FREE
 from otelbridge.metrics.transfer import add, guard, has_cell, load, resume, shed, state, unchanged
 
 KINDS = [Kind("sum"), Kind("last"), Kind("histogram", (1.0, 10.0)), Kind("exponential", max_size=8, max_scale=20)]
@@ -164,47 +159,3 @@ def test_the_queue_of_a_series_that_needs_locks_is_recorded_after_it_was_shed() 
     series._queue.append(2)
     shed(series, ghost, lambda one: one.attach(None))
     assert (ghost.snapshot().count, series.snapshot().count) == (1, 1)
-
-
-# What the interpreter executes
-
-_INTERRUPTS = ("CALL", "PRECALL", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "RESUME", "YIELD", "SEND", "FOR_ITER", "IMPORT")
-_ATOMIC = [
-    function
-    for name, function in vars(transfer).items()
-    if inspect.isfunction(function) and "# Atomic from here" in inspect.getsource(function)
-]
-
-
-def _interrupts(function: Any) -> tuple[int, list[str]]:
-    lines, first = inspect.getsourcelines(function)
-    inside, atomic = False, set()
-    for at, line in enumerate(lines):
-        text = line.strip()
-        inside = text == "# Atomic from here" or (inside and text != "# to here.")
-        if inside:
-            atomic.add(first + at)
-    assert not inside
-    found, line = [], None
-    for instruction in dis.get_instructions(function):
-        position = getattr(instruction, "positions", None) or SimpleNamespace(lineno=None)
-        if position.lineno is not None:
-            line = position.lineno
-        elif isinstance(instruction.starts_line, int) and not isinstance(instruction.starts_line, bool):
-            line = instruction.starts_line
-        if line in atomic and instruction.opname.startswith(_INTERRUPTS):
-            found.append(f"{instruction.opname} in line {line}")
-    return len(atomic), found
-
-
-@pytest.mark.skipif(not LOCK_FREE, reason="this interpreter makes no promise, so a lock is taken instead")
-@pytest.mark.parametrize("function", _ATOMIC, ids=lambda function: function.__name__)
-def test_nothing_can_run_while_values_are_put_in_place(function) -> None:
-    lines, found = _interrupts(function)
-    assert lines >= 4
-    assert found == []
-
-
-def test_every_kind_is_looked_at() -> None:
-    assert {function.__name__.split("_")[1] for function in _ATOMIC} == {"shed", "resume", "add"}
-    assert len(_ATOMIC) == 9
