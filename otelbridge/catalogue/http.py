@@ -12,7 +12,7 @@ from otelbridge.catalogue.model import Attribute, Domain, Kind, Metric
 
 METHOD = Attribute(
     "http.request.method",
-    "Method of the request; methods the conventions do not know are `_OTHER`.",
+    "Method of the request; one that the conventions do not know, or the application does not serve, is `_OTHER`.",
     values=("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY", "_OTHER"),
     example="POST",
 )

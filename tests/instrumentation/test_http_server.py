@@ -27,6 +27,7 @@ from otelbridge.catalogue import http as catalogue
 from otelbridge.errors import ConfigError, MissingDependencyError
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.http import instrument_http
+from otelbridge.instrumentation.http.methods import KnownMethods
 from otelbridge.instrumentation.http.recorder import RequestRecorder
 from otelbridge.metrics.switch import switch
 from tests.instrumentation.serving import served
@@ -418,12 +419,12 @@ def test_no_client_can_make_series(app, recorded) -> None:
         connection.close()
     points = recorded.points(DURATION)
     assert sum(count for _, (count, _) in points) == 300
-    # 3 methods, with and without a route, ok, not allowed, not found, not valid.
-    assert len(points) <= 12
-    assert {attributes["http.request.method"] for attributes, _ in points} == {"GET", "DELETE", "_OTHER"}
+    # 2 methods, with and without a route, ok, not allowed, not found, not valid.
+    assert len(points) <= 8
+    assert {attributes["http.request.method"] for attributes, _ in points} == {"GET", "_OTHER"}
     assert {attributes.get("http.route") for attributes, _ in points} == {None, "/orders/{order_id}"}
     for name in (ACTIVE, REQUEST_SIZE, RESPONSE_SIZE):
-        assert len(recorded.points(name)) <= 12
+        assert len(recorded.points(name)) <= 8
 
 
 @pytest.mark.parametrize("name", [b"host", b"user-agent", b"traceparent", b"x-anything"])
@@ -653,7 +654,7 @@ async def test_failing_telemetry_leaves_the_request_alone(when, recorded, caplog
                 await self.app(scope, receive, send)
             raise LookupError("telemetry")
 
-    recorder = RequestRecorder(Failing(app), ())
+    recorder = RequestRecorder(Failing(app), (), KnownMethods())
     with caplog.at_level(logging.WARNING, "otelbridge"):
         async with client(recorder) as http_client:
             assert (await http_client.get("/orders/1")).json() == {"order": "1"}

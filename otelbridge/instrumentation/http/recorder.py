@@ -5,12 +5,18 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.semconv.attributes.http_attributes import HTTP_REQUEST_METHOD_ORIGINAL
+from opentelemetry.trace import get_current_span
+
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains import health
 from otelbridge.instrumentation.http.exclusion import is_excluded
+from otelbridge.instrumentation.http.methods import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
+
+    from otelbridge.instrumentation.http.methods import KnownMethods
 
     Scope = dict[str, Any]
     Receive = Callable[[], Awaitable[Any]]
@@ -30,10 +36,12 @@ class RequestRecorder:
     Args:
         middleware: An official ``OpenTelemetryMiddleware`` around the application.
         excluded_paths: Exact paths that are not recorded.
+        methods: Tells which methods are recorded by name.
     """
 
-    def __init__(self, middleware: Any, excluded_paths: Collection[str]) -> None:
+    def __init__(self, middleware: Any, excluded_paths: Collection[str], methods: KnownMethods) -> None:
         self._middleware = middleware
+        self._methods = methods
         self._excluded_paths = frozenset(excluded_paths)
         self._inner: App = middleware.app
         self.app = middleware
@@ -54,9 +62,10 @@ class RequestRecorder:
         if is_excluded(scope, self._excluded_paths):
             await run(scope, receive, send)
             return
-        trouble = await self._record(run, scope, receive, send)
+        shown = scope if self._methods.knows(scope) else {**scope, "method": OTHER}
+        trouble = await self._record(run, shown, receive, send)
         if trouble is not None and not run.entered:
-            trouble = await self._record(run, _readable(scope), receive, send)
+            trouble = await self._record(run, _readable(shown), receive, send)
         if trouble is not None:
             warn_once(
                 ("http.server", "raised", type(trouble).__name__),
@@ -90,8 +99,10 @@ class _Run:
         self.entered = False
         self.error: Exception | None = None
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.entered = True
+        if scope.get("method") != self._scope.get("method"):
+            get_current_span().set_attribute(HTTP_REQUEST_METHOD_ORIGINAL, self._scope["method"])
         try:
             await self._app(self._scope, receive, send)
         except Exception as error:

@@ -8,12 +8,14 @@ from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
 from opentelemetry.util.http import sanitize_method
 
 from otelbridge.diagnostics import warn_once
+from otelbridge.instrumentation.http.methods import OTHER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
+
+    from otelbridge.instrumentation.http.methods import Flatten
 
     Scope = dict[str, Any]
-    Flatten = Callable[[Iterable[Any]], Iterable[Any]]
 
 # The values of starlette.routing.Match, which a route of any framework built on Starlette returns.
 _PARTIAL, _FULL = 1, 2
@@ -43,7 +45,7 @@ class SpanDetails:
             The name of the span and the attributes known so far.
         """
         method: str = cast("Any", sanitize_method)(scope.get("method", "").strip())
-        shown = "HTTP" if method == "_OTHER" else method
+        shown = "HTTP" if method == OTHER else method
         route = self.route(scope)
         if not route:
             return shown or scope["type"], {}

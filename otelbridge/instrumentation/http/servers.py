@@ -11,6 +11,7 @@ from otelbridge.domains.recording import Registration
 from otelbridge.errors import ConfigError, MissingDependencyError
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.http.exclusion import user_patterns
+from otelbridge.instrumentation.http.methods import KnownMethods
 from otelbridge.instrumentation.http.recorder import RequestRecorder
 from otelbridge.instrumentation.http.routes import SpanDetails
 from otelbridge.instrumentation.http.stability import choose_stable_conventions
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
+
+    from otelbridge.instrumentation.http.methods import Flatten
 
     Attach = Callable[[Any, MeterProvider, TracerProvider, tuple[str, ...]], Registration]
 
@@ -112,7 +115,8 @@ def _attach_fastapi(
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
     patterns = user_patterns("FASTAPI")
-    details = _fastapi_details()
+    flatten = _fastapi_flatten()
+    details, methods = SpanDetails(flatten), KnownMethods(flatten, excluded_paths)
     stack = Stack(app)
     app.build_middleware_stack = stack.plain
     FastAPIInstrumentor.instrument_app(
@@ -129,7 +133,7 @@ def _attach_fastapi(
         middleware = getattr(built, "app", None)
         if isinstance(middleware, OpenTelemetryMiddleware):
             middleware.default_span_details = details
-            built.app = RequestRecorder(middleware, excluded_paths)
+            built.app = RequestRecorder(middleware, excluded_paths, methods)
         else:
             warn_once(
                 ("http.server", "stack"),
@@ -150,11 +154,11 @@ def _attach_fastapi(
     return Registration(close)
 
 
-def _fastapi_details() -> SpanDetails:
+def _fastapi_flatten() -> Flatten | None:
     import fastapi.routing
 
     # From 0.137 on, included routers stay nested in the list of routes.
-    return SpanDetails(getattr(fastapi.routing, "iter_route_contexts", None))
+    return getattr(fastapi.routing, "iter_route_contexts", None)
 
 
 def _attach_starlette(
@@ -209,6 +213,6 @@ def _asgi_recorder(
             meter_provider=meter_provider,
             exclude_spans=list(_NO_MESSAGE_SPANS),
         )
-        return RequestRecorder(middleware, excluded_paths)
+        return RequestRecorder(middleware, excluded_paths, KnownMethods(excluded_paths=excluded_paths))
 
     return wrap
