@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import threading
 import time
 from contextlib import contextmanager
@@ -64,12 +65,17 @@ class Collector:
 
     def jobs(self) -> float | None:
         """The total that it exposes; None where it runs not, or has none."""
+        found = self.jobs_of_instances()
+        return sum(found.values()) if found else None
+
+    def jobs_of_instances(self) -> dict[str, float]:
+        """The totals that it exposes by instance; empty where it runs not."""
         try:
             page = ask(self.ports.collector_metrics, "/metrics").body.decode()
         except OSError:
-            return None
-        found = {key: value for key, value in counters(page).items() if key[0] == _JOBS}
-        return total(found, _JOBS, kind="common") if found else None
+            return {}
+        samples = [(dict(labels), value) for (name, labels), value in counters(page).items() if name == _JOBS]
+        return {labels["instance"]: value for labels, value in samples if labels["kind"] == "common"}
 
     def refused(self) -> float:
         """How many points it said it cannot take, this time."""
@@ -186,3 +192,24 @@ def test_a_collector_without_memory_refuses_everything_for_a_while(collector, en
             collector.start()
             time.sleep(SECONDS / 8)
         check(server, load, collector)
+
+
+def test_everything_is_killed_and_started_again(collector, environment, tmp_path) -> None:
+    """What the killed service could not push arrives as its own, beside what its successor counts."""
+    with under_load(environment, tmp_path) as (server, load), load:
+        time.sleep(SECONDS / 8)
+        server.stop(signal.SIGKILL)
+    lost = load.tally
+    assert lost.answered > 100
+    collector.start()
+    with under_load(environment, tmp_path) as (server, load):
+        with load:
+            time.sleep(SECONDS / 8)
+        shown = jobs(server)
+        eventually(
+            lambda: len(collector.jobs_of_instances()) == 2 and shown in collector.jobs_of_instances().values(),
+            lambda: f"{collector.jobs_of_instances()} has {shown} and the killed ones': {server.log()[-2000:]}",
+        )
+        (old,) = [value for value in collector.jobs_of_instances().values() if value != shown]
+    assert lost.answered <= old <= lost.answered + lost.unanswered
+    assert load.tally.answered == shown
