@@ -3,34 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.metrics.group import EXPONENTIAL, Worker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    Start = Callable[..., list[Worker]]
-
-
-@pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Starts worker processes of one group."""
-    started: list[Worker] = []
-    monkeypatch.setenv("OTELBRIDGE_GROUP", "test")
-
-    def start(number: int, views: list[dict[str, Any]] | None = None, limit: int = 2000) -> list[Worker]:
-        workers = [Worker(tmp_path, views or [], limit) for _ in range(number)]
-        started.extend(workers)
-        return workers
-
-    yield start
-    for worker in started:
-        if worker.process.is_alive():
-            worker.kill()
 
 
 def _all_show(workers: list[Worker], name: str, expected: dict[Any, Any]) -> None:

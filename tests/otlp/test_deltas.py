@@ -26,7 +26,7 @@ from otelbridge.otlp.reader import create_otlp_reader
 from otelbridge.otlp.requests import Request
 from tests.otlp.faults import Receiver, answer, hang_up
 from tests.otlp.pushing import destination
-from tests.otlp.spooling import Launcher, Programs, eventually, parsed, points
+from tests.otlp.spooling import Programs, eventually, parsed, points
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -255,20 +255,6 @@ def test_only_one_has_the_turn(tmp_path: Path) -> None:
 
 
 # Real processes and receivers from here.
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    found = Launcher()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def started(launcher: Launcher, tmp_path: Path) -> Iterator[Programs]:
-    found = Programs(launcher, tmp_path)
-    yield found
-    found.close()
 
 
 def _distinct(*receivers: Receiver) -> list[Point]:

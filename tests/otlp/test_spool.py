@@ -29,30 +29,15 @@ from otelbridge.otlp.announcement import announce, read_announcement
 from otelbridge.otlp.reader import destination_keys
 from tests.otlp.faults import Receiver, answer, hang
 from tests.otlp.pushing import destination
-from tests.otlp.spooling import Launcher, Programs, alive, eventually, points
+from tests.otlp.spooling import Programs, alive, eventually, points
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.endtoend
 
 _DAY = 86_400.0
 _UNAVAILABLE = answer(503)
-
-
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    found = Launcher()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def started(launcher: Launcher, tmp_path: Path) -> Iterator[Programs]:
-    found = Programs(launcher, tmp_path)
-    yield found
-    found.close()
 
 
 def _values(receiver: Receiver, name: str = "orders") -> list[Any]:

@@ -1,0 +1,29 @@
+"""Programs that record and are killed, for the tests that need some."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.otlp.spooling import Launcher, Programs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def launcher() -> Iterator[Launcher]:
+    """What programs are forked off from; a module's programs share it, as it takes a while to start."""
+    found = Launcher()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def started(launcher: Launcher, tmp_path: Path) -> Iterator[Programs]:
+    """Starts programs that are gone at the end of the test."""
+    found = Programs(launcher, tmp_path)
+    yield found
+    found.close()
