@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.catalogue.registry import DOMAINS, METRICS
 from otelbridge.diagnostics import logger
+from otelbridge.domains import health
 from otelbridge.errors import ConfigError
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.attach import Attachments
@@ -22,55 +22,28 @@ from otelbridge.metrics.switch import switch
 from otelbridge.metrics.views import check_targets, create_views, user_views
 from otelbridge.neighbour.heirs import Heirs
 from otelbridge.neighbour.source import Neighbour
-from otelbridge.otlp.introspection import observe_pushes
+from otelbridge.otlp.introspection import named_pushes, observe_pushes
 from otelbridge.otlp.reader import create_console_reader, create_otlp_reader, destination_keys
 from otelbridge.otlp.spool import start_spool
 from otelbridge.prometheus.introspection import observe_scrapes
 from otelbridge.prometheus.mount import mount
 from otelbridge.prometheus.pull import Pull
+from otelbridge.prometheus.readiness import ComponentHealth
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from opentelemetry.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.metrics.view import View
     from opentelemetry.sdk.resources import Resource
 
+    from otelbridge.attached import Attached
     from otelbridge.config.options import Config
     from otelbridge.otlp.spans import Spans
     from otelbridge.otlp.spool import Spool
     from otelbridge.prometheus.serving import AsgiEndpoint
 
 _SHUTDOWN_TIMEOUT = 10.0
-
-
-@dataclass(frozen=True)
-class Attached:
-    """The objects of the application that a bridge works on. Compared by identity."""
-
-    app: Any = None
-    """FastAPI or Starlette application, if any."""
-
-    engines: tuple[Any, ...] = ()
-    """SQLAlchemy engines."""
-
-    meter_provider: MeterProvider | None = None
-    """The user's own provider, which then keeps pull and push to itself."""
-
-    metric_readers: tuple[MetricReader, ...] = ()
-    """Readers of the user's, beside ours."""
-
-    def differences(self, other: Attached) -> list[str]:
-        """Name the fields in which other objects are attached. Equal ones do not count as the same."""
-        same_engines = [id(engine) for engine in self.engines] == [id(engine) for engine in other.engines]
-        same = {
-            "app": self.app is other.app,
-            "engine": same_engines,
-            "meter_provider": self.meter_provider is other.meter_provider,
-            "metric_readers": [*map(id, self.metric_readers)] == [*map(id, other.metric_readers)],
-        }
-        return [name for name, unchanged in same.items() if not unchanged]
 
 
 class Bridge:
@@ -89,6 +62,7 @@ class Bridge:
         """Whether it has been started, and not shut down since."""
         self._pull: Pull | None = None
         self._pipeline: Pipeline | None = None
+        self._pushes: list[MetricReader] = []
         self._spans: Spans | None = None
         self._spool: Spool | None = None
         self._attachments: Attachments | None = None
@@ -195,7 +169,7 @@ class Bridge:
         config = self.config.prometheus
         if config.mode == "off":
             return
-        self._pull = pull = Pull(config, lambda: processes.degraded if processes else "")
+        self._pull = pull = Pull(config, lambda: self._health(processes))
         undo.callback(pull.close)
         if config.mode == "app":
             for path, endpoint in pull.endpoints().items():
@@ -207,12 +181,21 @@ class Bridge:
             undo.callback(port.close)
             self.metrics_url = port.url
 
+    def _health(self, processes: Processes | None) -> Iterator[ComponentHealth]:
+        yield ComponentHealth("metrics", "service", "degraded" if processes and processes.degraded else "healthy")
+        for name, reader in named_pushes(self._pushes).items():
+            # What is not delivered yet is kept; the service does its work without.
+            failing = reader.state.consecutive_failures > 0
+            yield ComponentHealth(name, "integration", "degraded" if failing else "healthy")
+        for each in health.components():
+            yield ComponentHealth(each.name, each.type, each.state)
+
     def _create_pipeline(self, views: Sequence[View], processes: Processes | None, undo: ExitStack) -> Pipeline:
         _check_readers(self.attached.metric_readers)
         self.resource = create_resource(self.config, processes.identity if processes else "")
         views = create_views(METRICS.values(), views)
         neighbour = self._neighbour(undo)
-        push: list[MetricReader] = []
+        push = self._pushes
         with ExitStack() as undo_push:
             undo_push.callback(_stop, push)
             for destination, key in zip(self.config.otlp, destination_keys(self.config.otlp), strict=True):

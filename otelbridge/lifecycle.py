@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 from opentelemetry.metrics import MeterProvider, set_meter_provider
 from opentelemetry.sdk.metrics.export import MetricReader
 
-from otelbridge.bridge import Attached, Bridge, create_bridge
+from otelbridge.attached import Attached
+from otelbridge.bridge import Bridge, create_bridge
 from otelbridge.catalogue.registry import DOMAIN_NAMES
 from otelbridge.config.arguments import settings_from_arguments
 from otelbridge.config.environment import settings_from_environment

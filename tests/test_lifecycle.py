@@ -64,6 +64,34 @@ def test_own_port_serves_what_domains_record() -> None:
     assert bridge.render() != ""
 
 
+def test_a_probe_names_what_the_service_is_made_of() -> None:
+    told, receiver = ["healthy"], Receiver()
+    otlp = otelbridge.OtlpOptions(endpoint=receiver.url, timeout=1)
+    bridge = otelbridge.init(service_name="shop", prometheus=_OWN_PORT, otlp=otlp)
+    component = otelbridge.health.component("payments", lambda: told[0], type="integration")
+
+    def states() -> tuple[int, dict[str, str]]:
+        answer = httpx.get(str(bridge.metrics_url).replace("/metrics", "/-/ready"))
+        return answer.status_code, {each["name"]: each["state"] for each in answer.json()["components"]}
+
+    try:
+        assert bridge.force_flush()
+        push = "otlp_http_metric_exporter/0"
+        assert states() == (200, {"metrics": "healthy", push: "healthy", "payments": "healthy"})
+        told[0] = "unhealthy"
+        assert states() == (503, {"metrics": "healthy", push: "healthy", "payments": "unhealthy"})
+        page = httpx.get(str(bridge.metrics_url)).text
+        labels = (
+            'health_component_name="payments",health_component_state="unhealthy",health_component_type="integration"'
+        )
+        assert f"health_component_status{{{labels}}} 1" in page
+    finally:
+        component.close()
+        receiver.close()
+    assert not bridge.force_flush(2)
+    assert states() == (200, {"metrics": "healthy", push: "degraded"})
+
+
 async def test_application_serves_and_is_recorded() -> None:
     app = FastAPI()
     app.get("/items/{item}")(lambda item: {"item": item})

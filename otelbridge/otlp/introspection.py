@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
 
 
+def named_pushes(readers: Iterable[object]) -> dict[str, PushReader]:
+    """Give the readers that push, by ``otel.component.name``.
+
+    Args:
+        readers: The readers of a provider, in their order.
+    """
+    pushing = [reader for reader in readers if isinstance(reader, PushReader)]
+    return {f"{reader.component}/{number}": reader for number, reader in enumerate(pushing)}
+
+
 def observe_pushes(provider: MeterProvider, readers: Iterable[object]) -> None:
     """Record the metrics of the domain ``self`` that are about pushes.
 
@@ -24,9 +34,8 @@ def observe_pushes(provider: MeterProvider, readers: Iterable[object]) -> None:
         provider: The provider that is recorded to.
         readers: Its readers; those that push are observed.
     """
-    pushing = [reader for reader in readers if isinstance(reader, PushReader)]
-    if pushing:
-        named = {f"{reader.component}/{number}": reader for number, reader in enumerate(pushing)}
+    named = named_pushes(readers)
+    if named:
         meter = provider.get_meter(catalogue.DOMAIN.meter, __version__)
         observe(meter, catalogue.EXPORTED, lambda: _exported(named))
         observe(meter, catalogue.PUSH_AGE, lambda: _ages(named))

@@ -11,14 +11,15 @@ from otelbridge.prometheus.address import check_address
 from otelbridge.prometheus.negotiation import choose
 from otelbridge.prometheus.port import Port
 from otelbridge.prometheus.reader import PrometheusReader
-from otelbridge.prometheus.readiness import ComponentHealth, Readiness
+from otelbridge.prometheus.readiness import Readiness
 from otelbridge.prometheus.serving import AsgiEndpoint, MetricsSite, SiteOptions
 from otelbridge.prometheus.tls import ServerTls, TlsOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from otelbridge.config.options import Prometheus
+    from otelbridge.prometheus.readiness import ComponentHealth
     from otelbridge.prometheus.web_config import WebConfigFile
 
 
@@ -27,14 +28,14 @@ class Pull:
 
     Args:
         config: The pull path.
-        degraded: Tells why the process does not see its siblings; empty while it does.
+        components: Gives the states of the components, for probes.
 
     Raises:
         ConfigError: A file named in the configuration cannot be used.
         MissingDependencyError: A setting needs a package that is not installed.
     """
 
-    def __init__(self, config: Prometheus, degraded: Callable[[], str]) -> None:
+    def __init__(self, config: Prometheus, components: Callable[[], Iterable[ComponentHealth]]) -> None:
         self.config = config
         """The settings."""
         self.reader = PrometheusReader(
@@ -46,14 +47,13 @@ class Pull:
             max_bytes=config.max_bytes,
             cardinality_limits=config.cardinality_limits,
         )
-        self._degraded = degraded
         self._web = _web_config(config)
         self._tls = self._make_tls()
         self.site: MetricsSite[Any] = MetricsSite(
             self.reader.render,
             choose,
             self._make_access(),
-            readiness=Readiness(self._components),
+            readiness=Readiness(components),
             headers=dict[str, str] if self._web is None else self._web.headers,
             options=_options(config),
         )
@@ -114,9 +114,6 @@ class Pull:
                 client_ca_file=config.tls_client_ca,
             )
         )
-
-    def _components(self) -> list[ComponentHealth]:
-        return [ComponentHealth("metrics", "service", "degraded" if self._degraded() else "healthy")]
 
 
 def _web_config(config: Prometheus) -> WebConfigFile | None:

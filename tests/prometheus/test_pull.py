@@ -30,12 +30,13 @@ from otelbridge.metrics.provider import MeterProvider
 from otelbridge.prometheus.mount import mount
 from otelbridge.prometheus.pull import Pull
 from otelbridge.prometheus.reader import PrometheusReader
+from otelbridge.prometheus.readiness import ComponentHealth
 
 pytestmark = pytest.mark.endtoend
 
 
-def _healthy() -> str:
-    return ""
+def _healthy() -> list[ComponentHealth]:
+    return [ComponentHealth("metrics", "service", "healthy")]
 
 
 def _always() -> bool:
