@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import threading
@@ -19,6 +18,7 @@ from tests.components import missing
 from tests.otlp.pushing import run_directory
 from tests.workers.load import Load, ask, counters, kill_now_and_then, total
 from tests.workers.serving import served
+from tests.workers.soak import LENGTHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.components, pytest.mark.endtoend]
 
-SECONDS = 600.0 if os.environ.get("OTELBRIDGE_SOAK") == "1" else 15.0
+_SECONDS = LENGTHS.collector_seconds
 _WORKERS = 8
 _JOBS = "service_jobs_total"
 # So little that the collector refuses all it is sent, as it does when memory runs out.
@@ -171,8 +171,8 @@ def test_workers_are_killed_and_the_collector_comes_and_goes(collector, environm
     collector.start()
     with under_load(environment, tmp_path) as (server, load):
         with load, Interruptions(collector) as interruptions:
-            kills = kill_now_and_then(server, int(SECONDS), SECONDS, server.workers)
-        assert kills > SECONDS / 2
+            kills = kill_now_and_then(server, int(_SECONDS), _SECONDS, server.workers)
+        assert kills > _SECONDS / 2
         assert collector.starts > 2
         check(server, load, collector)
     assert interruptions.seen > 5
@@ -185,26 +185,26 @@ def test_a_collector_without_memory_refuses_everything_for_a_while(collector, en
         with load:
             eventually(lambda: collector.refused() > 0, "it refuses")
             for _ in range(2):
-                time.sleep(SECONDS / 8)
+                time.sleep(_SECONDS / 8)
                 server.kill(random.choice(server.workers()))
             assert collector.refused() > 0
             collector.stop()
             collector.start()
-            time.sleep(SECONDS / 8)
+            time.sleep(_SECONDS / 8)
         check(server, load, collector)
 
 
 def test_everything_is_killed_and_started_again(collector, environment, tmp_path) -> None:
     """What the killed service could not push arrives as its own, beside what its successor counts."""
     with under_load(environment, tmp_path) as (server, load), load:
-        time.sleep(SECONDS / 8)
+        time.sleep(_SECONDS / 8)
         server.stop(signal.SIGKILL)
     lost = load.tally
     assert lost.answered > 100
     collector.start()
     with under_load(environment, tmp_path) as (server, load):
         with load:
-            time.sleep(SECONDS / 8)
+            time.sleep(_SECONDS / 8)
         shown = jobs(server)
         eventually(
             lambda: len(collector.jobs_of_instances()) == 2 and shown in collector.jobs_of_instances().values(),

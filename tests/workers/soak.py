@@ -52,6 +52,9 @@ class Lengths:
     held_seconds: float
     """How long a worker holds the interpreter's lock."""
 
+    collector_seconds: float
+    """How long a real collector comes and goes while workers are killed."""
+
     folded_rounds: int
     """How many times four processes are folded by others that are killed while they do it."""
 
@@ -82,6 +85,7 @@ _EVERY_DAY = Lengths(
     hostile_requests=1200,
     frozen_scrapes=10,
     held_seconds=1.0,
+    collector_seconds=15.0,
     folded_rounds=60,
     sets=20_000,
     passing_sets=8000,
@@ -102,6 +106,7 @@ _SOAK = Lengths(
     hostile_requests=100_000,
     frozen_scrapes=100,
     held_seconds=10.0,
+    collector_seconds=600.0,
     folded_rounds=4800,
     sets=1_000_000,
     passing_sets=1_000_000,
