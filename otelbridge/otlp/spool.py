@@ -31,6 +31,7 @@ from otelbridge.cells.lead import Lead
 from otelbridge.cells.locks import held
 from otelbridge.cells.names import MEMBERS, names_in
 from otelbridge.diagnostics import logger, warn_once
+from otelbridge.errors import ConfigError
 from otelbridge.metrics.limits import with_limits
 from otelbridge.metrics.provider import MeterProvider
 from otelbridge.metrics.visit import Visit
@@ -68,12 +69,13 @@ class VisitingReader(PushReader):
 
     Args:
         outlet: The destination.
+        delivery: What brings requests to it.
         visit: The group.
     """
 
-    def __init__(self, outlet: Outlet, visit: Visit) -> None:
+    def __init__(self, outlet: Outlet, delivery: Delivery, visit: Visit) -> None:
         super().__init__(
-            outlet.delivery,
+            delivery,
             interval=None,
             timeout=outlet.otlp.timeout,
             processes=visit,
@@ -109,7 +111,11 @@ class Outlet:
 
     @property
     def delivery(self) -> Delivery:
-        """What brings requests to it: the same for all groups, so that it remembers how that went."""
+        """What brings requests to it: the same for all groups, so that it remembers how that went.
+
+        Raises:
+            ConfigError: A file it needs cannot be used.
+        """
         if self._delivery is None:
             self._delivery = create_delivery(self.otlp)
         return self._delivery
@@ -257,9 +263,15 @@ class Spool(ForkAware):
     def _deliver(self, outlet: Outlet, directory: GroupDirectory, resource: Resource, down: set[str]) -> bool:
         if outlet.key in down or self._stopped.is_set():
             return False
+        try:
+            delivery = outlet.delivery
+        except ConfigError as error:  # files that were there at the start
+            warn_once(("spool", outlet.key), "What killed processes had counted cannot be pushed: %s", error)
+            down.add(outlet.key)
+            return False
         visit = Visit(directory)
         try:
-            reader = with_limits(VisitingReader(outlet, visit), outlet.otlp.cardinality_limits)
+            reader = with_limits(VisitingReader(outlet, delivery, visit), outlet.otlp.cardinality_limits)
             # The reader refers to it as long as it reads.
             self._provide(reader, resource, visit)
             arrived = reader.deliver()

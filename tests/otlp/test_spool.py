@@ -19,6 +19,8 @@ from otelbridge.cells.book import Book
 from otelbridge.cells.evidence import GROUP_VARIABLE
 from otelbridge.cells.group import enter_deserted, group_directory, has_living, remove_group, remove_orphans
 from otelbridge.cells.names import DESERTED, RESOURCE
+from otelbridge.config.options import OtlpOptions, Settings
+from otelbridge.config.resolve import resolve
 from otelbridge.diagnostics import forget_warnings
 from otelbridge.metrics.current import Current
 from otelbridge.metrics.processes import Processes
@@ -27,6 +29,7 @@ from otelbridge.metrics.view import View
 from otelbridge.metrics.visit import Visit
 from otelbridge.otlp.announcement import announce, read_announcement
 from otelbridge.otlp.reader import destination_keys
+from otelbridge.otlp.spool import Spool
 from tests.otlp.faults import Receiver, answer, hang
 from tests.otlp.pushing import destination
 from tests.otlp.spooling import Programs, alive, eventually, points
@@ -331,6 +334,29 @@ def test_what_other_clients_count_is_delivered_too(started: Programs) -> None:
         started.start(receiver.url)
         eventually(lambda: len(started.groups) == 1)
         assert [value for point in points(receiver) if "elsewhere" in point.name for value in [point.value]] == [5]
+
+
+def test_a_destination_whose_files_are_gone_does_not_stop_the_others(started, tmp_path, caplog) -> None:
+    with Receiver(answer()) as receiver:
+        _kill_one(started, receiver.url)
+        certificate = tmp_path / "gone.pem"
+        none = Settings()
+        arguments = Settings(
+            service_name="shop",
+            otlp=(
+                OtlpOptions(metrics_endpoint="https://receiver.invalid/", certificate=str(certificate)),
+                OtlpOptions(metrics_endpoint=receiver.url),
+            ),
+        )
+        config = resolve(arguments, none, none, app=False, known_domains=frozenset())
+        spool = Spool(Processes("shop", tmp_path), config, [], tuple)
+        for _ in range(2):
+            spool._look_around()
+        spool.close()
+        assert _values(receiver) == [3]
+        assert len(started.groups) == 2  # the one that waits for the other destination, and the spool's own
+    (told,) = [text for text in caplog.messages if "cannot be pushed" in text]
+    assert str(certificate) in told
 
 
 class _Deserted:
