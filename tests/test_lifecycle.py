@@ -23,6 +23,7 @@ from sqlalchemy.pool import StaticPool
 import otelbridge
 from otelbridge.errors import ConfigError
 from otelbridge.metrics.switch import switch
+from tests.cells.servers import eventually
 from tests.receiver import Receiver
 
 pytestmark = pytest.mark.endtoend
@@ -179,7 +180,8 @@ def test_nothing_is_left_after_shutdown() -> None:
     bridge = otelbridge.init(prometheus=_OWN_PORT, otlp="http://127.0.0.1:1")
     assert _threads() > before
     bridge.shutdown(timeout=0.5)
-    assert _threads() == before
+    # A callback that is under way comes to its end; nobody waits for it.
+    eventually(lambda: _threads() == before, lambda: f"{_threads() - before} end")
     with pytest.raises(httpx.ConnectError):
         httpx.get(bridge.metrics_url)
 
