@@ -1,7 +1,7 @@
 """HTTP: requests served and requests made, in the stable HTTP conventions.
 
-The official instrumentations record them. What is declared here is the allow-list: nothing a client
-chooses freely (its Host header, its path) is among the attributes, so no client can create series.
+What is declared here is the allow-list: nothing a client chooses freely (its Host header, its path) is among the
+attributes, so no client can create series.
 """
 
 from __future__ import annotations
@@ -59,7 +59,6 @@ SERVER_REQUEST_DURATION = Metric(
         "004-M15",
         "004-M24",
     ),
-    recorded_by="opentelemetry.instrumentation.fastapi",
 )
 SERVER_ACTIVE_REQUESTS = Metric(
     "H2",
@@ -70,7 +69,6 @@ SERVER_ACTIVE_REQUESTS = Metric(
     (METHOD, SCHEME),
     convention="semconv",
     answers=("002-M3", "003-M8"),
-    recorded_by="opentelemetry.instrumentation.fastapi",
     merge="livesum",
 )
 SERVER_REQUEST_BODY_SIZE = Metric(
@@ -83,7 +81,6 @@ SERVER_REQUEST_BODY_SIZE = Metric(
     SIZE,
     convention="semconv",
     answers=("002-M4", "003-M8"),
-    recorded_by="opentelemetry.instrumentation.fastapi",
 )
 SERVER_RESPONSE_BODY_SIZE = Metric(
     "H4",
@@ -95,7 +92,6 @@ SERVER_RESPONSE_BODY_SIZE = Metric(
     SIZE,
     convention="semconv",
     answers=("002-M5", "003-M8"),
-    recorded_by="opentelemetry.instrumentation.fastapi",
 )
 CLIENT_REQUEST_DURATION = Metric(
     "H5",

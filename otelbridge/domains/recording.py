@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from decimal import Decimal
+from functools import partial
 from math import inf
 from numbers import Real
 from typing import TYPE_CHECKING, Any, cast
@@ -79,6 +80,22 @@ class Recorder:
             self._resolve(value, attributes)
         else:
             getattr(handle, self._verb)(value)
+
+    def bound(self, attributes: Attributes | None) -> Callable[[float], object]:
+        """Check an attribute set once, for many measurements.
+
+        Args:
+            attributes: Attributes the metric declares; None values mean absent.
+
+        Returns:
+            Records an exact int or float that is no less than 0 where the instrument takes no less. It holds for as
+            long as `DomainMeter.generation` stays the same.
+        """
+        kept = checked_attributes(self.metric, attributes)
+        handle = self._instrument.bind(kept)
+        if handle is None:
+            return partial(getattr(self._instrument, self._verb), attributes=kept)
+        return getattr(handle, self._verb)
 
     def _resolve(self, value: float, attributes: Attributes | None) -> None:
         kept = checked_attributes(self.metric, attributes)
@@ -203,6 +220,11 @@ class DomainMeter:
     def active(self) -> bool:
         """Whether measurements of this domain go anywhere. False before `init()`."""
         return self._meter.active
+
+    @property
+    def generation(self) -> object:
+        """Changes with every connection of a provider; what was bound before is then another one's."""
+        return self._meter.generation
 
     def recorder(self, metric: Metric) -> Recorder:
         """Make the recorder of a synchronous metric."""

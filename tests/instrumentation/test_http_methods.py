@@ -19,6 +19,7 @@ from otelbridge.catalogue import http as catalogue
 from otelbridge.diagnostics import forget_warnings
 from otelbridge.instrumentation.http import instrument_http
 from otelbridge.instrumentation.http.methods import KnownMethods
+from otelbridge.instrumentation.http.stability import choose_stable_conventions
 from otelbridge.metrics.switch import switch
 
 ALWAYS = {"GET", "HEAD", "OPTIONS"}
@@ -128,6 +129,7 @@ def test_the_environment_says_it_instead_of_the_routes(monkeypatch) -> None:
 
 
 async def test_the_application_and_the_span_have_what_the_client_sent(recorded) -> None:
+    choose_stable_conventions()
     exporter, seen = InMemorySpanExporter(), []
     tracers = TracerProvider(shutdown_on_exit=False)
     tracers.add_span_processor(SimpleSpanProcessor(exporter))

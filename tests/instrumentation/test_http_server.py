@@ -10,6 +10,7 @@ import socket
 import string
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import httpx
@@ -29,6 +30,7 @@ from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.http import instrument_http
 from otelbridge.instrumentation.http.methods import KnownMethods
 from otelbridge.instrumentation.http.recorder import RequestRecorder
+from otelbridge.instrumentation.http.stability import choose_stable_conventions
 from otelbridge.metrics.switch import switch
 from tests.instrumentation.serving import served
 
@@ -87,10 +89,33 @@ def _starlette() -> Starlette:
     )
 
 
+@dataclass(frozen=True)
+class Tracers:
+    """A real tracer provider, and what it made."""
+
+    exporter: InMemorySpanExporter
+    provider: TracerProvider
+
+
+@pytest.fixture
+def tracers():
+    choose_stable_conventions()  # before any other does that a test switches on
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return Tracers(exporter, provider)
+
+
+@pytest.fixture(params=["metrics alone", "spans too"])
+def spans(request, tracers):
+    """What an application is instrumented with."""
+    return {"tracer_provider": tracers.provider} if request.param == "spans too" else {}
+
+
 @pytest.fixture(params=[_fastapi, _starlette], ids=["fastapi", "starlette"])
-def app(request, recorded):
+def app(request, recorded, spans):
     app = request.param()
-    registration = instrument_http(app, meter_provider=switch, excluded_paths=("/metrics",))
+    registration = instrument_http(app, meter_provider=switch, excluded_paths=("/metrics",), **spans)
     yield app
     registration.close()
 
@@ -593,28 +618,34 @@ async def test_any_application_that_takes_middleware(instrument, recorded) -> No
     assert [value for _, value in recorded.points(EXCEPTIONS)] == [1]
 
 
-async def test_fastapi_without_its_instrumentation_is_taken_as_starlette(instrument, recorded, monkeypatch) -> None:
+async def test_fastapi_without_its_instrumentation_is_taken_as_starlette(
+    instrument, recorded, tracers, monkeypatch
+) -> None:
     lacking = discovery.Instrumentation((discovery.Need("no_such", "no-such"),), "fastapi")
     monkeypatch.setitem(discovery._KNOWN, "fastapi", lacking)
     app = _fastapi()
+    instrument(app, tracer_provider=tracers.provider)
+    async with client(app) as http_client:
+        await http_client.get("/orders/1")
+    assert routes_seen(recorded) == {("GET", "/orders/{order_id}", 200): 1}
+    (span,) = tracers.exporter.get_finished_spans()
+    assert span.instrumentation_scope.name == "opentelemetry.instrumentation.asgi"
+
+
+@pytest.mark.parametrize(("make", "extra"), [(_fastapi, "fastapi"), (_starlette, "starlette")])
+async def test_only_spans_need_the_official_instrumentation(
+    make, extra, instrument, recorded, tracers, monkeypatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.asgi", None)
+    lacking = discovery.Instrumentation((discovery.Need("no_such", "no-such"),), "fastapi")
+    monkeypatch.setitem(discovery._KNOWN, "fastapi", lacking)
+    app = make()
+    with pytest.raises(MissingDependencyError, match=rf"otelbridge\[{extra}\]"):
+        instrument(app, tracer_provider=tracers.provider)
     instrument(app)
     async with client(app) as http_client:
         await http_client.get("/orders/1")
     assert routes_seen(recorded) == {("GET", "/orders/{order_id}", 200): 1}
-    assert "opentelemetry.instrumentation.asgi" in {
-        scope_metrics.scope.name
-        for resource_metrics in recorded.reader.get_metrics_data().resource_metrics
-        for scope_metrics in resource_metrics.scope_metrics
-    }
-
-
-@pytest.mark.parametrize(("make", "extra"), [(_fastapi, "fastapi"), (_starlette, "starlette")])
-def test_without_any_instrumentation_the_extra_is_named(make, extra, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.asgi", None)
-    lacking = discovery.Instrumentation((discovery.Need("no_such", "no-such"),), "fastapi")
-    monkeypatch.setitem(discovery._KNOWN, "fastapi", lacking)
-    with pytest.raises(MissingDependencyError, match=rf"otelbridge\[{extra}\]"):
-        instrument_http(make(), meter_provider=switch)
 
 
 def test_what_takes_no_middleware_is_a_clear_error() -> None:
@@ -623,12 +654,10 @@ def test_what_takes_no_middleware_is_a_clear_error() -> None:
 
 
 @pytest.mark.parametrize("make", [_fastapi, _starlette])
-async def test_spans_only_where_a_tracer_provider_is_given(make, instrument, recorded) -> None:
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
+async def test_spans_only_where_a_tracer_provider_is_given(make, instrument, recorded, tracers) -> None:
+    exporter = tracers.exporter
     app = make()
-    instrument(app, tracer_provider=provider)
+    instrument(app, tracer_provider=tracers.provider)
     async with client(app) as http_client:
         await http_client.get("/orders/1")
         with pytest.raises(UnusualError):

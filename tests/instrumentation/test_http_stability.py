@@ -19,6 +19,7 @@ import httpx
 from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
 from otelbridge.instrumentation.http import instrument_clients, instrument_http
 from otelbridge.metrics.switch import switch
 
@@ -35,8 +36,10 @@ reader = InMemoryMetricReader()
 switch.connect(MeterProvider([reader]))
 app = FastAPI()
 app.get("/orders/{order_id}")(lambda order_id: order_id)
-instrument_http(app, meter_provider=switch)
-instrument_clients(("httpx",), switch)
+tracers = TracerProvider() if "spans" in sys.argv else None
+instrument_http(app, meter_provider=switch, tracer_provider=tracers)
+if tracers is None:
+    instrument_clients(("httpx",), switch)
 
 async def main():
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
@@ -86,8 +89,18 @@ def test_the_users_word_counts() -> None:
 
 def test_too_late_is_said_once_with_the_cure() -> None:
     result = run("earlier")
-    assert "http.server.duration" in result["names"]
+    # What is measured without the official instrumentation does not care.
+    assert "http.server.request.duration" in result["names"]
+    assert "http.server.duration" not in result["names"]
     assert len(result["logged"]) == 1
     assert "another instrumentation" in result["logged"][0]
     assert f"Set {VARIABLE}=http" in result["logged"][0]
     assert result["variable"] is None
+
+
+def test_too_late_for_spans_leaves_the_metrics_alone() -> None:
+    result = run("earlier", "spans")
+    assert "http.server.request.duration" in result["names"]
+    assert "http.server.duration" not in result["names"]
+    (text,) = result["logged"]
+    assert text.startswith("Spans of HTTP requests have the names of the old conventions, since another")

@@ -12,6 +12,30 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 
+class Exclusion:
+    """Tells which requests are not recorded.
+
+    Args:
+        paths: Exact paths.
+        patterns: Regular expressions separated by commas, searched for in the URL; see `user_patterns`.
+    """
+
+    def __init__(self, paths: Collection[str], patterns: str = "") -> None:
+        self._paths = frozenset(paths)
+        each = [pattern.strip() for pattern in patterns.split(",")]
+        self._pattern = re.compile("|".join(f"(?:{pattern})" for pattern in each if pattern)) if any(each) else None
+
+    def excludes(self, scope: Mapping[str, Any]) -> bool:
+        """Tell whether a request is one of them.
+
+        Args:
+            scope: The ASGI scope.
+        """
+        if self._paths and is_excluded(scope, self._paths):
+            return True
+        return self._pattern is not None and self._pattern.search(_url(scope)) is not None
+
+
 def is_excluded(scope: Mapping[str, Any], paths: Collection[str]) -> bool:
     """Tell whether a request goes to one of the paths, exactly.
 
@@ -52,3 +76,15 @@ def user_patterns(instrumentation: str) -> str:
                 ) from error
         return patterns
     return ""
+
+
+def _url(scope: Mapping[str, Any]) -> str:
+    # As the official instrumentations have it, so that patterns mean the same: without the query.
+    for name, value in scope.get("headers", ()):
+        if name == b"host":
+            host = value.decode("latin-1")
+            break
+    else:
+        host, port = scope.get("server") or ("0.0.0.0", 80)  # noqa: S104  # theirs
+        host = host if port in (80, None) else f"{host}:{port}"
+    return f"{scope.get('scheme', 'http')}://{host}{scope.get('path', '')}"

@@ -1,20 +1,20 @@
-"""Requests an application serves (H1 to H4), through the official instrumentations."""
+"""Requests an application serves (H1 to H4)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.recording import Registration
-from otelbridge.errors import ConfigError, MissingDependencyError
-from otelbridge.instrumentation import discovery
-from otelbridge.instrumentation.http.exclusion import user_patterns
+from otelbridge.errors import ConfigError
+from otelbridge.instrumentation.http.exclusion import Exclusion, user_patterns
 from otelbridge.instrumentation.http.methods import KnownMethods
-from otelbridge.instrumentation.http.recorder import RequestRecorder
+from otelbridge.instrumentation.http.requests import RequestMetrics
 from otelbridge.instrumentation.http.routes import SpanDetails
-from otelbridge.instrumentation.http.stability import choose_stable_conventions
+from otelbridge.instrumentation.http.stability import stable_conventions_wanted
 from otelbridge.instrumentation.http.stack import Stack
 
 if TYPE_CHECKING:
@@ -25,13 +25,10 @@ if TYPE_CHECKING:
 
     from otelbridge.instrumentation.http.methods import Flatten
 
-    Attach = Callable[[Any, MeterProvider, TracerProvider, tuple[str, ...]], Registration]
+    Wrap = Callable[[Any], Any]
 
 _OURS = "_otelbridge_http"
 _THEIRS = ("_is_instrumented_by_opentelemetry", "is_instrumented_by_opentelemetry")
-
-# Spans of single ASGI messages would double the cost of a request and say little.
-_NO_MESSAGE_SPANS = ("receive", "send")
 
 
 def instrument_http(
@@ -50,8 +47,9 @@ def instrument_http(
     Args:
         app: A FastAPI or Starlette application, or another with a Starlette-like ``add_middleware``, for
             which there is no ``http.route``.
-        meter_provider: Where measurements go.
-        tracer_provider: Where spans go; None makes none.
+        meter_provider: Where measurements go that the official instrumentation makes, which is those in the old
+            conventions.
+        tracer_provider: Where spans go, which the official instrumentation makes; None makes none.
         excluded_paths: Exact paths that are not recorded, such as that of the scrape endpoint.
 
     Returns:
@@ -60,7 +58,7 @@ def instrument_http(
         reported and left alone.
 
     Raises:
-        MissingDependencyError: The official instrumentation for the application is not installed.
+        MissingDependencyError: The official instrumentation for the application is needed, and not installed.
         ConfigError: The application has no place for middleware, or a pattern of the user is no regular
             expression.
     """
@@ -74,9 +72,7 @@ def instrument_http(
             "to the global meter provider. Remove that instrumentation to have it done here.",
         )
         return Registration(lambda: None)
-    attach = _attach_of(app)
-    choose_stable_conventions()
-    attached = attach(app, meter_provider, tracer_provider or NoOpTracerProvider(), excluded_paths)
+    attached = _attach(app, meter_provider, tracer_provider, excluded_paths)
 
     def close() -> None:
         if getattr(app, _OURS, None) is registration:
@@ -88,99 +84,91 @@ def instrument_http(
     return registration
 
 
-def _attach_of(app: Any) -> Attach:
+def _attach(
+    app: Any, meter_provider: MeterProvider, tracer_provider: TracerProvider | None, excluded_paths: tuple[str, ...]
+) -> Registration:
+    framework = _framework_of(app)
+    patterns = user_patterns(framework.upper())
+    flatten = _flatten_of(framework)
+    details, methods = SpanDetails(flatten), KnownMethods(flatten, excluded_paths)
+    exclusion = Exclusion(excluded_paths, patterns)
+
+    def measured(inner: Any) -> RequestMetrics:
+        return RequestMetrics(inner, details, methods, exclusion)
+
+    stable = stable_conventions_wanted()
+    if stable and tracer_provider is None:
+        return _attach_to_others(app, measured) if framework == "asgi" else _attach_to_stack(app, measured)
+    from otelbridge.instrumentation.http.official import Official
+
+    official = Official(
+        meter_provider=NoOpMeterProvider() if stable else meter_provider,
+        metrics=not stable,
+        tracer_provider=tracer_provider or NoOpTracerProvider(),
+        patterns=patterns,
+        excluded_paths=excluded_paths,
+        details=details,
+        methods=methods,
+        inner=measured if stable else lambda app: app,
+    )
+    if framework == "fastapi" and official.knows_fastapi:
+        return official.attach_to_fastapi(app)
+    official.require(framework)
+    return _attach_to_others(app, official.wrap) if framework == "asgi" else _attach_to_stack(app, official.wrap)
+
+
+def _framework_of(app: Any) -> str:
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(app).__mro__}
-    fastapi = "fastapi.applications.FastAPI" in kinds
-    if fastapi and discovery.installed("fastapi"):
-        return _attach_fastapi
-    if not discovery.found("opentelemetry.instrumentation.asgi"):
-        extra, package = ("fastapi", "fastapi") if fastapi else ("starlette", "asgi")
-        raise MissingDependencyError(
-            f"Recording the requests of a {type(app).__qualname__}", f"opentelemetry-instrumentation-{package}", extra
-        )
+    if "fastapi.applications.FastAPI" in kinds:
+        return "fastapi"
     if "starlette.applications.Starlette" in kinds:
-        return _attach_starlette
+        return "starlette"
     if callable(getattr(app, "add_middleware", None)):
-        return _attach_other
+        return "asgi"
     raise ConfigError(
         f"app= is a {type(app).__qualname__}, which takes no middleware",
         "Pass the FastAPI or Starlette application itself, before it is wrapped",
     )
 
 
-def _attach_fastapi(
-    app: Any, meter_provider: MeterProvider, tracer_provider: TracerProvider, excluded_paths: tuple[str, ...]
-) -> Registration:
-    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-
-    patterns = user_patterns("FASTAPI")
-    flatten = _fastapi_flatten()
-    details, methods = SpanDetails(flatten), KnownMethods(flatten, excluded_paths)
-    stack = Stack(app)
-    app.build_middleware_stack = stack.plain
-    FastAPIInstrumentor.instrument_app(
-        app,
-        tracer_provider=tracer_provider,
-        meter_provider=meter_provider,
-        excluded_urls=patterns,
-        exclude_spans=list(_NO_MESSAGE_SPANS),
-    )
-    official_build = app.build_middleware_stack
-
-    def build() -> Any:
-        built = official_build()
-        middleware = getattr(built, "app", None)
-        if isinstance(middleware, OpenTelemetryMiddleware):
-            middleware.default_span_details = details
-            built.app = RequestRecorder(middleware, excluded_paths, methods)
-        else:
-            warn_once(
-                ("http.server", "stack"),
-                "The application builds a middleware stack the official FastAPI instrumentation does not know; "
-                "its requests are not recorded. Give the FastAPI application the usual build_middleware_stack.",
-            )
-        return built
-
-    def close() -> None:
-        app.build_middleware_stack = official_build
-        # The official way back builds the stack once more; this keeps the application's own from being
-        # made anew for nothing.
-        app._original_build_middleware_stack = lambda: app.router
-        FastAPIInstrumentor.uninstrument_app(app)
-        stack.restore()
-
-    stack.wrap(build)
-    return Registration(close)
-
-
-def _fastapi_flatten() -> Flatten | None:
+def _flatten_of(framework: str) -> Flatten | None:
+    if framework != "fastapi":
+        return None
     import fastapi.routing
 
     # From 0.137 on, included routers stay nested in the list of routes.
     return getattr(fastapi.routing, "iter_route_contexts", None)
 
 
-def _attach_starlette(
-    app: Any, meter_provider: MeterProvider, tracer_provider: TracerProvider, excluded_paths: tuple[str, ...]
-) -> Registration:
-    wrap = _asgi_recorder("STARLETTE", meter_provider, tracer_provider, excluded_paths)
+def _attach_to_stack(app: Any, wrap: Wrap) -> Registration:
     stack = Stack(app)
+    unmute = _mute_native_metrics(app)
     # Around the whole stack, since what turns an exception into a response 500 is its outermost part.
     stack.wrap(lambda: wrap(stack.plain()))
-    return Registration(stack.restore)
+
+    def close() -> None:
+        stack.restore()
+        unmute()
+
+    return Registration(close)
 
 
-def _attach_other(
-    app: Any, meter_provider: MeterProvider, tracer_provider: TracerProvider, excluded_paths: tuple[str, ...]
-) -> Registration:
-    wrap = _asgi_recorder("ASGI", meter_provider, tracer_provider, excluded_paths)
-    recorders: list[RequestRecorder] = []
+def _mute_native_metrics(app: Any) -> Callable[[], None]:
+    """Keep FastAPI (from 0.165 on) from measuring the same requests a second time, unless it was told where to."""
+    config = cast("dict[str, Any]", getattr(getattr(app, "_native_telemetry", None), "config", {}))
+    if not config.get("metrics") or config.get("meter_provider") is not None:
+        return lambda: None
+    config["metrics"] = False
+    return lambda: config.update(metrics=True)
 
-    def middleware(inner: Any) -> RequestRecorder:
-        recorders.append(wrap(inner))
-        recorders[-1].open = registered
-        return recorders[-1]
+
+def _attach_to_others(app: Any, wrap: Wrap) -> Registration:
+    wrapped: list[Any] = []
+
+    def middleware(inner: Any) -> Any:
+        wrapped.append(wrap(inner))
+        wrapped[-1].open = registered
+        return wrapped[-1]
 
     registered = True
     app.add_middleware(middleware)
@@ -188,31 +176,7 @@ def _attach_other(
     def close() -> None:
         nonlocal registered
         registered = False
-        for recorder in recorders:
-            recorder.open = False
+        for each in wrapped:
+            each.open = False
 
     return Registration(close)
-
-
-def _asgi_recorder(
-    instrumentation: str,
-    meter_provider: MeterProvider,
-    tracer_provider: TracerProvider,
-    excluded_paths: tuple[str, ...],
-) -> Callable[[Any], RequestRecorder]:
-    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-
-    patterns = user_patterns(instrumentation)
-
-    def wrap(app: Any) -> RequestRecorder:
-        middleware = OpenTelemetryMiddleware(
-            app,
-            excluded_urls=patterns,
-            default_span_details=SpanDetails(),
-            tracer_provider=tracer_provider,
-            meter_provider=meter_provider,
-            exclude_spans=list(_NO_MESSAGE_SPANS),
-        )
-        return RequestRecorder(middleware, excluded_paths, KnownMethods(excluded_paths=excluded_paths))
-
-    return wrap

@@ -17,14 +17,31 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 _VARIABLE = "OTEL_SEMCONV_STABILITY_OPT_IN"
+_OLD_METRICS = (
+    "HTTP metrics are recorded in the old conventions, since %s. The metrics of the catalogue stay empty, and clients "
+    "can create series through the Host header. Set %s=http in the environment, or add http to it."
+)
+_OLD_SPANS = (
+    "Spans of HTTP requests have the names of the old conventions, since %s; metrics have the stable ones. Set %s=http "
+    "in the environment, or add http to it."
+)
 _lock = threading.Lock()
 
 
-def choose_stable_conventions() -> None:
+def stable_conventions_wanted() -> bool:
+    """Tell whether HTTP is to be measured in the stable conventions alone: unless the user says otherwise."""
+    said = {word.strip().lower() for word in os.environ.get(_VARIABLE, "").split(",")} - {""}
+    return not said or ("http" in said and "http/dup" not in said)
+
+
+def choose_stable_conventions(*, metrics: bool = True) -> None:
     """Have the stable HTTP conventions recorded, unless the user chose or it is too late.
 
     The environment is as before afterwards, so that child processes inherit nothing. Where the old
     conventions remain, one warning says why and what to do.
+
+    Args:
+        metrics: Whether the official instrumentations record metrics; if not, they make spans alone.
     """
     # The official packages offer no public way to choose or to ask.
     from opentelemetry.instrumentation._semconv import (
@@ -48,13 +65,8 @@ def choose_stable_conventions() -> None:
         if said
         else "another instrumentation was switched on earlier and chose them"
     )
-    warn_once(
-        ("http", "old conventions"),
-        "HTTP metrics are recorded in the old conventions, since %s. The metrics of the catalogue stay empty, "
-        "and clients can create series through the Host header. Set %s=http in the environment, or add http to it.",
-        why,
-        _VARIABLE,
-    )
+    what = _OLD_METRICS if metrics else _OLD_SPANS
+    warn_once(("http", "old conventions", what), what, why, _VARIABLE)
 
 
 @contextmanager

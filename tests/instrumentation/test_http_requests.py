@@ -1,0 +1,309 @@
+"""Measured requests: the data that the official middleware makes of the same conversations, and what it does not do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter as Tally
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.context import get_current
+from opentelemetry.propagate import get_global_textmap, set_global_textmap
+from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NoOpTracerProvider
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from otelbridge.catalogue import http as catalogue
+from otelbridge.catalogue.registry import METRICS
+from otelbridge.diagnostics import forget_warnings
+from otelbridge.instrumentation.http import instrument_http
+from otelbridge.instrumentation.http.exclusion import Exclusion
+from otelbridge.instrumentation.http.methods import KnownMethods
+from otelbridge.instrumentation.http.requests import RequestMetrics
+from otelbridge.instrumentation.http.routes import SpanDetails
+from otelbridge.instrumentation.http.stability import choose_stable_conventions
+from otelbridge.metrics.provider import MeterProvider as OurMeterProvider
+from otelbridge.metrics.switch import switch
+from otelbridge.metrics.views import create_views
+
+SERVER = catalogue.DOMAIN.metrics[:4]
+TRACEPARENT = (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+
+
+def scope(path: str = "/", method: str = "GET", headers: Any = (), **more: Any) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "scheme": "http",
+        "http_version": "1.1",
+        "query_string": b"",
+        "headers": [*headers],
+        "server": ("127.0.0.1", 80),
+        **more,
+    }
+
+
+def measured(app: Any, exclusion: Exclusion | None = None) -> RequestMetrics:
+    return RequestMetrics(app, SpanDetails(), KnownMethods(), exclusion or Exclusion(()))
+
+
+async def receive() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def ask(app: Any, *scopes: dict[str, Any]) -> list[dict[str, Any]]:
+    """Serve some requests; what was sent. What the application raises is its own affair."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def serve() -> None:
+        for each in scopes:
+            try:
+                await app({**each}, receive, send)
+            except (LookupError, asyncio.CancelledError):
+                continue
+
+    asyncio.run(serve())
+    return sent
+
+
+class Conversation:
+    """An application that says what it is told to."""
+
+    def __init__(self, messages: list[dict[str, Any]], error: BaseException | None) -> None:
+        self.messages = messages
+        self.error = error
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        for message in self.messages:
+            await send(dict(message))
+        if self.error is not None:
+            raise self.error
+
+
+def points(reader: InMemoryMetricReader) -> dict[str, Tally[Any]]:
+    """What a reader has, without durations."""
+    data = reader.get_metrics_data()
+    found: dict[str, Tally[Any]] = {}
+    for resource in data.resource_metrics if data else ():
+        for metric in [metric for each in resource.scope_metrics for metric in each.metrics]:
+            for point in metric.data.data_points:
+                value = getattr(point, "value", None)
+                if value is None:
+                    exact = metric.name != catalogue.SERVER_REQUEST_DURATION.name
+                    value = (point.count, point.sum) if exact else point.count
+                key = (tuple(sorted((point.attributes or {}).items())), str(value))
+                found.setdefault(metric.name, Tally())[key] += 1
+    return found
+
+
+LENGTHS = [b"5", b"1048576", b"x", b"", b"1 2"]
+HEADERS = st.lists(
+    st.tuples(st.sampled_from([b"content-type", b"x-any", b"host"]), st.sampled_from([b"a", b"b.example"])), max_size=2
+)
+
+
+def with_length(*lengths: bytes) -> Any:
+    return st.builds(
+        lambda headers, length: [*headers, *([(b"content-length", length)] if length is not None else [])],
+        HEADERS,
+        st.none() | st.sampled_from(lengths),
+    )
+
+
+RESPONSES = st.builds(
+    lambda status, headers, chunks: [
+        {"type": "http.response.start", "status": status, "headers": headers},
+        *({"type": "http.response.body", "body": chunk, "more_body": True} for chunk in chunks),
+        {"type": "http.response.body", "body": b""},
+    ],
+    st.sampled_from([100, 200, 204, 301, 404, 499, 500, 503, 599]),
+    with_length(*LENGTHS),
+    st.lists(st.binary(max_size=3), max_size=2),
+)
+CONVERSATIONS = st.tuples(
+    st.builds(
+        scope,
+        method=st.sampled_from(["GET", "POST", "QUERY", "PROPFIND", "_OTHER"]),
+        headers=with_length(b"0", *LENGTHS),
+        path=st.sampled_from(["/", "/a", "/\u20ac"]),
+        scheme=st.sampled_from(["http", "https"]),
+        http_version=st.sampled_from(["1.0", "1.1", "2"]),
+    ),
+    RESPONSES | st.just([]),
+    st.none() | st.sampled_from([LookupError("x"), asyncio.CancelledError()]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(CONVERSATIONS, min_size=1, max_size=4))
+def test_the_same_data_as_the_official_middleware(conversations) -> None:
+    choose_stable_conventions()
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
+    def official(app: Any, provider: MeterProvider) -> Any:
+        return OpenTelemetryMiddleware(app, meter_provider=provider, tracer_provider=NoOpTracerProvider())
+
+    found = []
+    for ours in (False, True):
+        reader = InMemoryMetricReader()
+        provider = MeterProvider([reader], views=create_views(METRICS.values(), []), shutdown_on_exit=False)
+        switch.connect(provider, muted=["fastapi"])
+        for request, messages, error in conversations:
+            app = Conversation(messages, error)
+            # A new middleware for each: the official one shows the size of an earlier response for one without.
+            ask(measured(app) if ours else official(app, provider), request)
+        switch.disconnect()
+        found.append({name: each for name, each in points(reader).items() if name.startswith("http.server.")})
+        provider.shutdown()
+    assert found[1] == found[0]
+    assert {metric.name for metric in SERVER[:2]} <= found[0].keys()
+
+
+def test_an_empty_response_has_a_size_too(recorded) -> None:
+    """The official middleware leaves it out, which makes the average too large."""
+    headers = [(b"Content-Length", b"0")]
+    ask(measured(Conversation([{"type": "http.response.start", "status": 200, "headers": headers}], None)), scope())
+    assert recorded.value(catalogue.SERVER_RESPONSE_BODY_SIZE.name) == (1, 0)
+
+
+async def _hello(request: Any) -> PlainTextResponse:
+    return PlainTextResponse("hello")
+
+
+@pytest.fixture
+def spans():
+    choose_stable_conventions()
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return exporter, provider
+
+
+def test_a_measurement_has_the_span_of_its_request_as_exemplar(recorded, spans) -> None:
+    exporter, provider = spans
+    app = Starlette(routes=[Route("/", _hello)])
+    registration = instrument_http(app, meter_provider=switch, tracer_provider=provider)
+    ask(app, scope())
+    registration.close()
+    (span,) = exporter.get_finished_spans()
+    metrics = recorded.metrics()  # which gives each exemplar once
+    for name in ("http.server.request.duration", "http.server.response.body.size"):
+        ((exemplar,),) = [point.exemplars for point in metrics[name].data.data_points]
+        assert exemplar.trace_id == span.context.trace_id
+
+
+def test_the_context_of_the_client_is_that_of_the_application(recorded) -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(trace.get_current_span().get_span_context())
+
+    async def served() -> None:
+        before = get_current()
+        await measured(app)(scope(headers=[TRACEPARENT]), receive, receive)
+        assert get_current() == before
+        await measured(app)(scope(), receive, receive)
+
+    asyncio.run(served())
+    assert f"{seen[0].trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
+    assert not seen[1].is_valid
+
+
+class Broken(TextMapPropagator):
+    """Reads one header, in vain."""
+
+    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Any:
+        raise LookupError(getter.get(carrier, "x-broken"), getter.keys(carrier))
+
+    def inject(self, *rest: Any, **more: Any) -> None: ...
+
+    @property
+    def fields(self) -> set[str]:
+        return {"X-Broken"}
+
+
+def test_a_propagator_that_fails_costs_neither_request_nor_measurement(recorded, caplog) -> None:
+    before = get_global_textmap()
+    set_global_textmap(Broken())
+    forget_warnings()
+    try:
+        ask(measured(Conversation([], None)), scope(headers=[(b"x-broken", b"\xff")]), scope())
+    finally:
+        set_global_textmap(before)
+    assert recorded.value(catalogue.SERVER_REQUEST_DURATION.name)[0] == 2
+    (text,) = caplog.messages
+    assert "LookupError(['\xff'], ['x-broken'])" in text
+
+
+@pytest.mark.parametrize(
+    ("patterns", "excluded"),
+    [
+        ("", False),
+        ("/items", True),
+        ("/none, /items/[0-9]+$", True),
+        ("^/items", False),
+        ("^http://shop.example/items", True),
+        ("^http://127", False),
+        (" , ", False),
+    ],
+)
+def test_patterns_are_looked_for_in_the_url(patterns, excluded, recorded) -> None:
+    exclusion = Exclusion((), patterns)
+    assert exclusion.excludes(scope("/items/1", headers=[(b"host", b"shop.example")])) is excluded
+    ask(measured(Conversation([], None), exclusion), scope("/items/1", headers=[(b"host", b"shop.example")]))
+    assert len(recorded.points(catalogue.SERVER_ACTIVE_REQUESTS.name)) == (not excluded)
+
+
+@pytest.mark.parametrize(
+    ("server", "pattern"), [(("::1", 8000), "^http://::1:8000/"), (("a", 80), "^http://a/"), (None, "^http://0.0.0.0/")]
+)
+def test_without_a_host_header_the_url_is_that_of_the_server(server, pattern) -> None:
+    assert Exclusion((), pattern).excludes(scope(server=server))
+
+
+def test_a_server_that_leaves_out_what_it_must_give_is_served(recorded, caplog) -> None:
+    """And a response without a status passes on."""
+    forget_warnings()
+    message = {"type": "http.response.start"}
+    sent = ask(measured(Conversation([message], None)), {"type": "http", "headers": []}, {"type": "http", "path": "/"})
+    assert sent == [message, message]
+    assert any("KeyError" in text for text in caplog.messages)
+
+
+def test_a_new_provider_gets_what_comes_after_it() -> None:
+    app = measured(Conversation([{"type": "http.response.start", "status": 200, "headers": []}], None))
+    ask(app, scope())
+    for provider_class in (OurMeterProvider, MeterProvider, OurMeterProvider):
+        reader = InMemoryMetricReader()
+        switch.connect(provider_class([reader], shutdown_on_exit=False))
+        ask(app, scope(), scope())
+        switch.disconnect()
+        ask(app, scope())
+        found = points(reader)
+        assert found.keys() == {metric.name for metric in SERVER[:2]}
+        ((_, count),) = found[catalogue.SERVER_REQUEST_DURATION.name]
+        assert count == "2"
+
+
+def test_what_is_remembered_has_a_limit(recorded) -> None:
+    """An application that makes up its status codes gets them recorded, in constant memory."""
+    app = measured(None)
+    for status in range(1200):
+        app.app = Conversation([{"type": "http.response.start", "status": status, "headers": []}], None)
+        ask(app, scope())
+    assert len(app._writes) == 1000
+    assert len(recorded.points(catalogue.SERVER_REQUEST_DURATION.name)) == 1200
