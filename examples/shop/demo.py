@@ -125,6 +125,8 @@ class Demo:
     def _start_shop(self, stack: Stack | None) -> None:
         _step(f"starting the shop on http://{self._address}")
         environ = {
+            # What an earlier demo had counted when it was killed would come through the collector, beside this one's.
+            "OTELBRIDGE_RUN_DIRECTORY": self._memory(),
             **os.environ,
             "SHOP_DATABASE_URL": os.environ.get("SHOP_DATABASE_URL")
             or f"sqlite+aiosqlite:///{self._run_dir / 'shop.db'}",
@@ -137,6 +139,11 @@ class Demo:
         quiet = ["--log-level", "warning", "--timeout-graceful-shutdown", "3"]
         shop = self._start([*uvicorn, *quiet], environ, "shop")
         shop.wait_until_ready(f"http://{self._address}/metrics")
+
+    def _memory(self) -> str:
+        memory = Path("/dev/shm")  # noqa: S108  # a directory of its own in it
+        found = tempfile.TemporaryDirectory(prefix="otelbridge-demo-", dir=memory if memory.is_dir() else None)
+        return self._ends.enter_context(found)
 
     def _start_customers(self) -> None:
         _step(f"sending customers, {self._options.rate:g} a second")

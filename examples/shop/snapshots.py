@@ -28,6 +28,7 @@ class Snapshots:
         self._seconds = seconds
         self._subscriptions: list[business.Subscriptions] = []
         self._active_users = 0
+        self._counts = True
         self._task: asyncio.Task[None] | None = None
         self._reports: list[Registration] = []
 
@@ -37,6 +38,8 @@ class Snapshots:
         self._reports = [
             business.subscriptions.observe(lambda: self._subscriptions),
             business.users.observe_active(lambda: {"1d": self._active_users}, user_type="customer"),
+            # The last count still serves when there is no new one.
+            health.component("snapshots", lambda: "healthy" if self._counts else "degraded"),
         ]
 
     async def stop(self) -> None:
@@ -61,6 +64,8 @@ class Snapshots:
         while True:
             try:
                 await self.refresh()
+                self._counts = True
             except Exception as error:  # the last count will do for a while
+                self._counts = False
                 health.exception(error, origin="snapshots")
             await asyncio.sleep(self._seconds)
