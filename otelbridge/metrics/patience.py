@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import weakref
 from queue import SimpleQueue
@@ -16,6 +17,8 @@ _LEAST = 0.25
 
 _LEAST_SHARE = 0.25
 """But of all the time there is, nobody gets more than this because of that."""
+
+_start_new_thread = _thread.start_new_thread
 
 T = TypeVar("T")
 K = TypeVar("K", bound="Hashable")
@@ -163,6 +166,9 @@ class Patience(Generic[K, T]):
                 return
 
     def _start_thread(self) -> None:
+        # What starts now would be no thread, and wait for its first job for ever, with everybody else.
+        if _thread.start_new_thread is not _start_new_thread:
+            return
         queue: SimpleQueue[_Batch[K, T] | None] = SimpleQueue()
         thread = threading.Thread(target=_work, args=(queue,), name=self._name, daemon=True)
         try:

@@ -69,6 +69,8 @@ COMMANDS: dict[str, Callable[[str, int, int], list[str]]] = {
     "gunicorn sync": _gunicorn("sync"),
     "gunicorn gthread": _gunicorn("gthread"),
     "gunicorn asgi": _gunicorn("asgi"),
+    "gunicorn gevent": _gunicorn("gevent"),
+    "gunicorn tornado": _gunicorn("tornado"),
     "gunicorn uvicorn": _gunicorn("uvicorn_worker.UvicornWorker"),
     "uvicorn": _uvicorn,
     "uwsgi": _uwsgi,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import threading
 import time
@@ -33,6 +34,17 @@ def test_patience_gives_results_and_errors_and_keeps_one_thread() -> None:
     assert thread
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_where_threads_are_replaced_later_whoever_asks_does_the_jobs(monkeypatch) -> None:
+    """As gevent does that comes late: what starts then runs in the thread that starts it, once that gives way."""
+    patience: Patience[str, int] = Patience("patience-test", 0.5)
+    monkeypatch.setattr(_thread, "start_new_thread", lambda *_: None)
+    assert patience.run({"a": threading.get_ident}, 20) == ({"a": threading.get_ident()}, {})
+    monkeypatch.undo()
+    results, _ = patience.run({"a": threading.get_ident}, 20)
+    assert results["a"] != threading.get_ident()
+    patience.close()
 
 
 def test_a_job_that_hangs_is_left_until_it_is_back() -> None:

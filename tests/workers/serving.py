@@ -24,6 +24,9 @@ SERVERS = {
     "gunicorn sync": ("gunicorn sync", WSGI, ()),
     "gunicorn gthread": ("gunicorn gthread", WSGI, ("--threads", "3")),
     "gunicorn asgi": ("gunicorn asgi", ASGI, ()),
+    "gunicorn gevent": ("gunicorn gevent", WSGI, ()),
+    "gunicorn gevent preload": ("gunicorn gevent", WSGI, ("--preload",)),
+    "gunicorn tornado": ("gunicorn tornado", WSGI, ()),
     "gunicorn uvicorn": ("gunicorn uvicorn", ASGI, ()),
     "gunicorn preload": ("gunicorn gthread", WSGI, ("--threads", "3", "--preload")),
     "uwsgi": ("uwsgi", WSGI, ("--master",)),
@@ -32,7 +35,7 @@ SERVERS = {
     "uwsgi own hooks": ("uwsgi", WSGI, ("--master", "--py-call-uwsgi-fork-hooks")),
 }
 
-LOADED_ONCE = {"gunicorn preload", "uwsgi", "uwsgi python hooks", "uwsgi own hooks"}
+LOADED_ONCE = {"gunicorn preload", "gunicorn gevent preload", "uwsgi", "uwsgi python hooks", "uwsgi own hooks"}
 """Those whose workers are forked off the process that loaded the application."""
 
 

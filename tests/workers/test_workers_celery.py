@@ -25,7 +25,9 @@ _WORKERS = 3
 # A process that is killed from outside may hold the lock of the queue that all of the pool share, and then celery does
 # nothing more. So it kills itself, while it has a task.
 @pytest.mark.parametrize(
-    ("options", "fatal"), [(("--max-tasks-per-child", "10"), 0), ((), LENGTHS.kills)], ids=["recycled", "killed"]
+    ("options", "fatal"),
+    [(("--max-tasks-per-child", "10"), 0), ((), LENGTHS.kills), (("--pool", "threads"), 0)],
+    ids=["recycled", "killed", "threads"],
 )
 def test_every_task_counts_whoever_did_it(
     options: tuple[str, ...],

@@ -89,6 +89,7 @@ _EVERY_DAY = (
     "gunicorn gthread",
     "gunicorn uvicorn",
     "gunicorn preload",
+    "gunicorn gevent preload",
     "uwsgi",
     "uwsgi python hooks",
 )
