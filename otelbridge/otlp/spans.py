@@ -14,6 +14,7 @@ from otelbridge.diagnostics import logger
 from otelbridge.metrics._sdk import global_tracer_provider
 from otelbridge.otlp.bounded import begin
 from otelbridge.otlp.exporters import create_span_exporter
+from otelbridge.otlp.seat import seat_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from otelbridge.config.options import Otlp
     from otelbridge.otlp.exporters import DeliveringSpanExporter
+    from otelbridge.otlp.seat import Seat
 
 _CLOSE_TIMEOUT = 10.0
 
@@ -43,9 +45,10 @@ class Spans:
         self._ended: bool | None = None
         existing = global_tracer_provider()
         self.provider: trace.TracerProvider = existing or TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._seat: Seat | None = None
         if isinstance(self.provider, TracerProvider):
-            for processor in self._processors:
-                self.provider.add_span_processor(processor)
+            self._seat = seat_at(self.provider)
+            self._seat.taken_by = self._processors
         else:
             logger.warning(
                 "The tracer provider %s is not the SDK's, so spans stay with it and are not exported by otelbridge.",
@@ -89,6 +92,8 @@ class Spans:
                 processor.shutdown()
 
             self._ended = self._begin(end)(timeout)
+            if self._seat is not None:
+                self._seat.leave(self._processors)
         return self._ended
 
     def _begin(self, work: Callable[[BatchSpanProcessor, DeliveringSpanExporter], object]) -> Callable[[float], bool]:

@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metric
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
 
 from otelbridge.config.options import Otlp, OtlpOptions
 from otelbridge.errors import ConfigError
@@ -160,6 +161,7 @@ def test_credentials_in_urls_and_headers_are_in_no_repr() -> None:
 def test_console_reader_prints() -> None:
     script = """
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
 from otelbridge.metrics.pipeline import Pipeline
 from otelbridge.otlp.reader import create_console_reader
 pipeline = Pipeline(Resource.create({}), [], [], [create_console_reader()], "always_off")
@@ -179,6 +181,28 @@ def test_spans_arrive(receiver) -> None:
     path, _, message = receiver.requests[0]
     assert path == "/v1/traces"
     assert message.resource_spans[0].scope_spans[0].spans[0].name == "work"
+
+
+def test_one_start_after_the_other_leaves_one_processor_at_the_provider(receiver) -> None:
+    first = Spans(Resource.create({}), (_otlp(receiver.url),))
+    tracer = first.provider.get_tracer("test")
+    assert isinstance(first.provider, TracerProvider)
+    before = first.provider._active_span_processor._span_processors
+    for number in range(3):
+        spans = first if number == 0 else Spans(Resource.create({}), (_otlp(receiver.url),))
+        assert spans.provider is first.provider
+        with tracer.start_as_current_span(f"work {number}"):
+            pass
+        assert spans.close(5)
+        with tracer.start_as_current_span("nobody's"):
+            pass
+    assert first.provider._active_span_processor._span_processors == before
+    assert [
+        span.name
+        for _, _, message in receiver.requests
+        for resource_spans in message.resource_spans
+        for span in resource_spans.scope_spans[0].spans
+    ] == ["work 0", "work 1", "work 2"]
 
 
 def test_spans_over_grpc_arrive() -> None:
