@@ -49,8 +49,8 @@ class Component:
             )
             return "unhealthy"
         state = {True: "healthy", False: "unhealthy"}.get(told, told) if isinstance(told, bool) else told
-        if isinstance(state, str) and state in COMPONENT_STATE.values:
-            return cast("State", state)
+        if isinstance(state, str) and str.__str__(state) in COMPONENT_STATE.values:
+            return cast("State", str.__str__(state))
         warn_once(
             ("health.component", self.name, "state"),
             "The check of component %.100r gave %.100r; it counts as unhealthy. Give True, False or one of: %s.",
@@ -88,6 +88,8 @@ def component(name: str, check: Callable[[], State | bool], *, type: str = "serv
             type,
         )
         return Registration(lambda: None)
+    # Exact texts: one of the application's own kind may compare, or hash, as it likes.
+    name, type = str.__str__(name), str.__str__(type)  # noqa: A001
     one = Component(name, type, check)
 
     def read() -> Iterator[tuple[float, Mapping[str, str]]]:

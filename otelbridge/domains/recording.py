@@ -74,10 +74,11 @@ class Recorder:
         if self._generation is not meter.generation:
             self._handles = {}
             self._generation = meter.generation
+        handles = self._handles
         try:
-            handle = self._handles[(*attributes.items(),) if attributes else ()]
+            handle = handles[(*attributes.items(),) if attributes else ()]
         except Exception:  # not met before, or nothing that can be looked up
-            self._resolve(value, attributes)
+            self._resolve(value, attributes, handles)
         else:
             getattr(handle, self._verb)(value)
 
@@ -97,13 +98,13 @@ class Recorder:
             return partial(getattr(self._instrument, self._verb), attributes=kept)
         return getattr(handle, self._verb)
 
-    def _resolve(self, value: float, attributes: Attributes | None) -> None:
+    def _resolve(self, value: float, attributes: Attributes | None, handles: dict[object, Any]) -> None:
         kept = checked_attributes(self.metric, attributes)
-        handle = self._instrument.bind(kept) if _repeats(attributes) and len(self._handles) < _MAX_HANDLES else None
+        handle = self._instrument.bind(kept) if _repeats(attributes) and len(handles) < _MAX_HANDLES else None
         if handle is None:
             getattr(self._instrument, self._verb)(value, kept)
             return
-        self._handles[(*attributes.items(),) if attributes else ()] = handle
+        handles[(*attributes.items(),) if attributes else ()] = handle
         getattr(handle, self._verb)(value)
 
 

@@ -58,7 +58,7 @@ def create_bound_writer(
     # At the first measurement, since a series without one would show as a zero nobody recorded.
     settings = _Bound(
         resolve=lambda: stream.find(attributes),
-        check=create_check(name, signed=signed),
+        check=create_check(name, signed=signed, floats=stream.kind.name == "histogram"),
         signed=signed,
         watch=watch,
         offer=lambda amount, series: offer(amount, attributes, None, series),

@@ -55,6 +55,10 @@ class Calm:
             finally:
                 self._disturbing = already
 
+    def put_off(self, what: Callable[[], object]) -> None:
+        """Do something later, see `catch_up`."""
+        self._later.append(what)
+
     def catch_up(self) -> None:
         """Do what was put off, unless somebody still reads."""
         for _ in range(len(self._later)):

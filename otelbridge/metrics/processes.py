@@ -291,8 +291,13 @@ class Processes:
             return book
         with self._lock:
             if self._book is None:
-                self._book = Book.open(self._directory.path)
-                self.attend()
+                book = Book.open(self._directory.path)
+                # A signal handler that recorded meanwhile has opened one, and has a cell in it.
+                if self._book is None:
+                    self._book = book
+                    self.attend()
+                else:
+                    book.close()
             return self._book
 
     def _show_itself(self) -> Book | None:

@@ -154,6 +154,11 @@ class SharedMatch(ViewInstrumentMatch):
         if self._delta:
             self._seen[series] = _SEEN[self.stream.kind.name](before)
 
+    def begin(self, series: Series) -> None:
+        """Learn that a forgotten series is there again: what may become an exemplar of it is of before."""
+        # What else there was about it went with what it had counted, see `part`.
+        self._reservoirs.pop(series, None)
+
     def release(self, series: Series) -> None:
         """Keep nothing about a series, unless there is something left to read."""
         if series not in self._ghosts:

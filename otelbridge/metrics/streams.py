@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, time_ns
@@ -22,7 +23,7 @@ from otelbridge.metrics.secrets import as_they_are
 from otelbridge.metrics.transfer import add, guard, has_cell, load, resume, shed, state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Callable, Container, Generator, Mapping
 
     from opentelemetry.util.types import Attributes
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from otelbridge.metrics.processes import Processes
     from otelbridge.metrics.secrets import Hide
     from otelbridge.metrics.series import Series
+
+_GONE = object()
 
 OVERFLOW = {"otel.metric.overflow": True}
 """Attributes of the series that takes what is over the limit; metrics SDK specification, "Cardinality limits"."""
@@ -108,13 +111,17 @@ class Stream:
         self._idle = Idle(terms.forget_after)
         self._resting: WeakValueDictionary[object, Series] = WeakValueDictionary()
         """Forgotten series that somebody still has."""
-        self._strays: dict[Series, None] = {}
+        self._strays: dict[Series, object] = {}
         """Those of them that were recorded to while there was no room; what they count belongs to the overflow."""
-        self._emptying: dict[Series, None] = {}
+        self._emptying: dict[Series, object] = {}
         """Those whose counts are on their way there. Nobody may read them meanwhile, so they cannot return."""
+        self._straying: dict[Series, object] = {}
+        """Those that are about to be strays."""
         self._retired: dict[bytes, Cell] = {}
         """The cells of forgotten series, which keep what was counted."""
         self._calm = calm or Calm()
+        self._entering = 0
+        """How many series the thread that has the lock is letting in, one within the other."""
 
     @property
     def held(self) -> int:
@@ -174,7 +181,7 @@ class Stream:
                 return series
             series = self._resting.get(key)
             # One that counts for the overflow at this very moment goes on doing so until that is over.
-            if series in self._strays or series in self._emptying or not self._admit(kept):
+            if any(series in each for each in (self._straying, self._strays, self._emptying)) or not self._admit(kept):
                 return self._overflowing()
             return self._insert(key, self._make(kept)) if series is None else self._return(key, series)
 
@@ -206,16 +213,17 @@ class Stream:
         """Begin anew in a forked child: what was counted before is the parent's."""
         self._lock = threading.RLock()
         self._retired = {}
-        strays, self._strays, self._emptying = {**self._strays, **self._emptying}, {}, {}
+        self._entering = 0
+        # Forgotten ones too: one that another thread was just about to empty, or to enter, has the parent's counts.
+        outside = {**self._straying, **self._strays, **self._emptying, **dict.fromkeys(self._resting.values())}
+        self._straying, self._strays, self._emptying = {}, {}, {}
         self._idle = Idle(self.terms.forget_after)
         now = self._begin()
-        for series in list(self._resting.values()):
-            series.code = b""
-        for series in (*self.all(), *strays):
+        for series in (*self.all(), *outside):
             series.clear(now)
-            if self.sharing is not None or series in strays:
-                if self.sharing is None or self.sharing.per_worker:
-                    series.code = b""  # a series of one worker is another one now
+            if series in outside or (self.sharing is not None and self.sharing.per_worker):
+                series.code = b""  # a series of one worker is another one now
+            if series in outside or self.sharing is not None:
                 series.await_cell(self._enter)
 
     def _begin(self) -> int:
@@ -257,6 +265,8 @@ class Stream:
         winner = self._series.setdefault(key, series)
         if self._resting.pop(key, None) is not series:  # a signal handler was quicker
             self._give_back()
+        if self._strays.pop(series, _GONE) is not _GONE:  # or found no room, as this took it
+            self._house(series)
         return winner
 
     def _give_back(self) -> None:
@@ -264,33 +274,82 @@ class Stream:
             self.terms.held.add(-1)
 
     def _overflowing(self) -> Series:
-        if self._overflow is None:
-            self._overflow = self._make(OVERFLOW)
-            if len(self._series) >= self.terms.sets:
-                sets = [series.attributes for series in list(self._series.values())]
-                report_overflow(self.name, self.terms.sets, sets)
-        return self._overflow
+        overflow = self._overflow
+        if overflow is None:
+            made = self._make(OVERFLOW)
+            # A signal handler may have made one, and recorded to it, meanwhile.
+            overflow = self._overflow
+            if overflow is None:
+                self._overflow = overflow = made
+                if len(self._series) >= self.terms.sets:
+                    sets = [series.attributes for series in list(self._series.values())]
+                    report_overflow(self.name, self.terms.sets, sets)
+        return overflow
 
     def _state(self, series: Series) -> Any:
         return state(series)
 
     def _enter(self, series: Series) -> None:
         """Let a series count that has waited for its first value, since it was made or forgotten."""
-        with self._lock:
-            key = encode_attributes(series.attributes)
-            if self._series.get(key) is not series and series is not self._overflow:
-                if key in self._series or not self._admit(series.attributes):
-                    self._overflowing()
-                    series.attach(None)
-                    self._strays[series] = None
-                    return
-                for match in self.matches:
-                    match.release(series)
-                if self.sharing is None:
-                    series.start = self._begin()
-                self._return(key, series)
+        with self._lock, self._undisturbed():
+            if self._regain(series):
+                self._house(series)
+        self._calm.catch_up()
+
+    @contextmanager
+    def _undisturbed(self) -> Generator[None]:
+        """Put off what a signal handler or finalizer of this thread, which has the lock, wants forgotten meanwhile."""
+        self._entering += 1
+        try:
+            yield
+        finally:
+            self._entering -= 1
+
+    def _regain(self, series: Series) -> bool:
+        """Give a series its place among the others again; without room, it counts for the overflow.
+
+        A signal handler or finalizer may record to the same series at any point, and so do the same first.
+
+        Returns:
+            Whether it has its place.
+        """
+        key = encode_attributes(series.attributes)
+        if series is self._overflow or self._series.get(key) is series:
+            return True
+        if series in self._straying or series in self._strays:
+            return False
+        for match in self.matches:
+            match.begin(series)
+        room = self._admit(series.attributes)
+        holder = self._series.get(key)
+        if holder is None and room:
+            if self.sharing is None:
+                series.start = self._begin()
+            self._return(key, series)
+            return True
+        if room:
+            self._give_back()
+        if holder is series:
+            return True
+        self._overflowing()
+        if series.silent:
+            self._straying[series] = None  # not to be emptied before it is attached
+            series.attach(None)
+            self._strays[series] = None
+            self._straying.pop(series, None)
+        return False
+
+    def _house(self, series: Series) -> None:
+        """Give a series that has its place its cell, with what was counted before."""
+        with self._undisturbed():
             if series.silent:
                 self._settle(series)
+            elif self.sharing is not None and not has_cell(series):
+                # A signal handler made it a stray meanwhile. What it has counted since comes on top of that.
+                since = self._new(series.attributes, series.start)
+                shed(series, since, self._enter)
+                self._settle(series)
+                add(series, since)
 
     def _settle(self, series: Series) -> None:
         sharing = self.sharing
@@ -332,9 +391,13 @@ class Stream:
         def later() -> Callable[[], None]:
             return partial(self._forget_in_calm, key, series, self._state(series) if seen is None else seen)
 
-        with guard(series), self._lock, self._calm.disturbing(later) as now:
-            if now and self._series.get(key) is series:
-                self._let_go(key, series, seen)
+        with guard(series), self._lock:
+            if self._entering:  # this very thread, before a signal handler or finalizer came in between
+                self._calm.put_off(later())
+                return
+            with self._calm.disturbing(later) as now:
+                if now and self._series.get(key) is series:
+                    self._let_go(key, series, seen)
         for finder in list(self.finders):
             finder.drop((series,))
 
@@ -342,7 +405,12 @@ class Stream:
         # A signal handler or finalizer may record to it, and so bring it back, at any point. So everything is
         # prepared for that before the series is emptied.
         ghost = self._new(series.attributes, series.start)
+        if self._state(series) != self._state(ghost):
+            self._house(series)  # it may be on its way to its cell, which keeps what it has counted
+        before = self._state(series)
         cell = self._cell(series) if has_cell(series) else None
+        if cell is None and self.sharing is not None and seen is None:
+            seen = before  # whoever records to it from now on gives it a cell, which had to be kept
         if cell is not None and self.sharing is not None:
             self._retired[series.code] = cell
             self.sharing.processes.retire(cell)
@@ -372,19 +440,24 @@ class Stream:
         """Move into the overflow what was recorded to forgotten series while there was no room for them."""
         while self._strays:
             for series in list(self._strays):
-                ghost = self._new(OVERFLOW, series.start)
-                with guard(series), self._lock:
-                    if series not in self._strays:
-                        continue  # another thread has it
-                    self._emptying[series] = None
-                    del self._strays[series]
-                    shed(series, ghost, self._enter)
-                    del self._emptying[series]
-                overflow = self._overflowing()
-                with guard(overflow):
-                    if overflow.silent:
-                        self._enter(overflow)
-                    add(overflow, ghost)
+                self._empty(series)
+
+    def _empty(self, series: Series) -> None:
+        ghost = self._new(OVERFLOW, series.start)
+        with guard(series), self._lock:
+            self._emptying[series] = None
+            # Another thread, or a signal handler in between, may have it by now.
+            mine = self._strays.pop(series, _GONE) is not _GONE
+            if mine:
+                shed(series, ghost, self._enter)
+            self._emptying.pop(series, None)
+        if not mine:
+            return
+        overflow = self._overflowing()
+        with guard(overflow):
+            if overflow.silent:
+                self._enter(overflow)
+            add(overflow, ghost)
 
     def _code(self, attributes: Mapping[str, Any]) -> bytes:
         if self.sharing is not None and self.sharing.per_worker:

@@ -2,7 +2,7 @@
 
 The series may be recorded to meanwhile, by threads that take no lock. So the statements that belong together are, as on
 the recording path (see `otelbridge.metrics.series`), runs without a call, a backward jump or a condition that skips;
-what takes more is prepared aside and put in place only if nothing has changed. tests/metrics/test_transfer.py looks at
+what takes more is prepared aside and put in place only if nothing has changed. tests/metrics/test_lock_free.py looks at
 what the interpreter makes of them.
 """
 

@@ -41,12 +41,13 @@ def nothing(amount: float, attributes: Attributes = None, context: Context | Non
     """Take a measurement nobody wants."""
 
 
-def create_check(name: str, *, signed: bool) -> Callable[[object], int | float | None]:
+def create_check(name: str, *, signed: bool, floats: bool = False) -> Callable[[object], int | float | None]:
     """Make the check for amounts that are not plainly right.
 
     Args:
         name: The instrument, for reports.
         signed: Whether negative amounts are welcome.
+        floats: Whether amounts are added to floats, so that the sum of large ints may not outgrow what these can hold.
 
     Returns:
         A function that gives the exact amount, or None after reporting why it is left out.
@@ -60,7 +61,7 @@ def create_check(name: str, *, signed: bool) -> Callable[[object], int | float |
         if value < 0 and not signed:
             reject(name, amount, negative=True)
             return None
-        return value
+        return float(value) if floats and not -LARGE < value < LARGE else value
 
     return check
 
@@ -78,7 +79,7 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
     Returns:
         A function of amount, attributes and context. It raises nothing for any amount or attributes.
     """
-    check = create_check(name, signed=signed)
+    check = create_check(name, signed=signed, floats=stream.kind.name == "histogram")
     finder = Finder(stream)
     entries = finder.by_schema
     fetch: Any = None

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter as Tally
+from http import HTTPStatus
+from inspect import signature
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
@@ -184,6 +187,78 @@ async def _hello(request: Any) -> PlainTextResponse:
     return PlainTextResponse("hello")
 
 
+@pytest.mark.parametrize("headers", [[], [TRACEPARENT]], ids=["first", "called by another"])
+def test_what_the_application_does_is_below_the_span_of_its_request(headers, recorded, spans) -> None:
+    exporter, provider = spans
+
+    async def work(request: Any) -> PlainTextResponse:
+        with provider.get_tracer("work").start_as_current_span("work"):
+            return PlainTextResponse("done")
+
+    app = Starlette(routes=[Route("/", work)])
+    registration = instrument_http(app, meter_provider=switch, tracer_provider=provider)
+    ask(app, scope(headers=headers))
+    registration.close()
+    inner, outer = exporter.get_finished_spans()
+    assert (inner.name, outer.name) == ("work", "GET /")
+    assert inner.parent.span_id == outer.context.span_id
+    assert (outer.parent is not None) == bool(headers)
+
+
+def test_spans_that_fastapi_makes_by_itself_stay(recorded, spans) -> None:
+    exporter, provider = spans
+    native = "telemetry" in signature(FastAPI).parameters  # from 0.165 on
+    app = FastAPI(telemetry={"tracer_provider": provider}) if native else FastAPI()
+    app.get("/")(lambda: "hello")
+    seen = []
+    for instrumented in (False, True):
+        registration = instrument_http(app, meter_provider=switch) if instrumented else None
+        ask(app, scope(headers=[TRACEPARENT]))
+        if registration is not None:
+            registration.close()
+        seen.append([(span.name, span.parent is not None) for span in exporter.get_finished_spans()])
+        exporter.clear()
+    assert bool(seen[0]) == native
+    assert seen[0] == seen[1]
+    assert recorded.value(catalogue.SERVER_REQUEST_DURATION.name)[0] == 1
+
+
+@pytest.mark.parametrize("status", [503, HTTPStatus.SERVICE_UNAVAILABLE, "503"])
+def test_a_status_of_any_kind_is_a_number(status, recorded) -> None:
+    ask(measured(Conversation([{"type": "http.response.start", "status": status, "headers": []}], None)), scope())
+    ((attributes, _),) = recorded.points(catalogue.SERVER_REQUEST_DURATION.name)
+    assert attributes["http.response.status_code"] == 503
+    assert type(attributes["http.response.status_code"]) is int
+    assert attributes["error.type"] == "503"
+
+
+def test_a_mounted_application_that_is_measured_too_counts_no_second_time(recorded) -> None:
+    inner, outer = Starlette(routes=[Route("/", _hello)]), Starlette()
+    outer.mount("/inner", inner)
+    registrations = [instrument_http(app, meter_provider=switch) for app in (inner, outer)]
+    ask(outer, scope("/inner/"))
+    for registration in registrations:
+        registration.close()
+    assert recorded.value(catalogue.SERVER_REQUEST_DURATION.name)[0] == 1
+    assert recorded.value(catalogue.SERVER_ACTIVE_REQUESTS.name) == 0
+
+
+@pytest.mark.parametrize("first", [OurMeterProvider, MeterProvider])
+@pytest.mark.parametrize("second", [OurMeterProvider, MeterProvider])
+def test_a_request_that_outlives_its_provider_is_not_taken_from_the_next_one(first, second) -> None:
+    readers = [InMemoryMetricReader(), InMemoryMetricReader()]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        switch.disconnect()
+        switch.connect(second([readers[1]], shutdown_on_exit=False))
+
+    switch.connect(first([readers[0]], shutdown_on_exit=False))
+    ask(measured(app), scope())
+    switch.disconnect()
+    assert points(readers[0]).keys() == {catalogue.SERVER_ACTIVE_REQUESTS.name}
+    assert points(readers[1]).keys() == {catalogue.SERVER_REQUEST_DURATION.name}
+
+
 @pytest.fixture
 def spans():
     choose_stable_conventions()
@@ -305,5 +380,5 @@ def test_what_is_remembered_has_a_limit(recorded) -> None:
     for status in range(1200):
         app.app = Conversation([{"type": "http.response.start", "status": status, "headers": []}], None)
         ask(app, scope())
-    assert len(app._writes) == 1000
+    assert len(app._handles._writes) == 1000
     assert len(recorded.points(catalogue.SERVER_REQUEST_DURATION.name)) == 1200

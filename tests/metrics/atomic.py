@@ -49,6 +49,10 @@ def interrupts(function: Any, lines: set[int]) -> list[str]:
     """Instructions on some lines at which another thread, a signal handler or a finalizer could run."""
     instructions = {each.offset: each for each in _with_lines(function) if each.line in lines}
     found = [each for each in instructions.values() if each.name.startswith(_INTERRUPTS)]
+    if sys.version_info < (3, 12):
+        # A new container may begin a garbage collection, unless nothing has been read or stored yet.
+        begun = [offset for offset, each in instructions.items() if each.name.startswith(("LOAD_ATTR", *_STORES))]
+        found += [each for each in instructions.values() if each.name.startswith("BUILD") and each.offset > min(begun)]
     if sys.version_info < (3, 11):
         found += _stores_after_jumps(instructions)
     return [f"{each.name} in line {each.line}" for each in found]

@@ -83,6 +83,18 @@ def test_the_guard_sees_a_call() -> None:
     assert interrupts(broken, _lines(broken, "one.whole +=")) != []
 
 
+if sys.version_info < (3, 12):  # later versions collect garbage where they switch threads
+
+    def test_the_guard_sees_a_new_container() -> None:
+        def broken(one, amount) -> None:
+            # Atomic from here
+            one.low = amount
+            one.both = [one.low, amount]
+            # to here.
+
+        assert interrupts(broken, *atomic_runs(broken)) != []
+
+
 if sys.version_info < (3, 11):  # later versions switch at no condition
 
     def test_the_guard_sees_a_condition_that_jumps_between_two_stores() -> None:

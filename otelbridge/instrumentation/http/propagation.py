@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from opentelemetry.context import get_current
 from opentelemetry.propagate import get_global_textmap
 from opentelemetry.propagators.textmap import Getter
+from opentelemetry.trace import INVALID_SPAN, get_current_span
 
 from otelbridge.diagnostics import warn_once
 
@@ -29,6 +31,7 @@ class _HeaderGetter(Getter["Headers"]):
 
 
 _GETTER = _HeaderGetter()
+_STANDARD = {"traceparent", "tracestate", "baggage"}
 
 
 def incoming(headers: Headers) -> Context | None:
@@ -38,13 +41,17 @@ def incoming(headers: Headers) -> Context | None:
         headers: Names, in lower case as ASGI has them, and values.
 
     Returns:
-        The context; None where no header belongs to one, as of most requests.
+        The context to serve it in; None for the present one: where no header belongs to one, as of most requests, and
+        where there is a span already, which then belongs to this request.
     """
     propagator = get_global_textmap()
     try:
         fields = _fields_of(propagator)
-        if any(name in fields for name, _ in headers):
-            return propagator.extract(headers, getter=_GETTER)
+        if fields is not None and not any(name in fields for name, _ in headers):
+            return None
+        if get_current_span() is not INVALID_SPAN:
+            return None
+        return propagator.extract(headers, get_current(), _GETTER)
     except Exception as error:  # somebody else's propagator must not cost the request
         warn_once(
             ("http.propagation", type(error).__name__),
@@ -56,5 +63,7 @@ def incoming(headers: Headers) -> Context | None:
 
 # Finding out which headers a propagator reads takes longer than reading them.
 @lru_cache(maxsize=4)
-def _fields_of(propagator: TextMapPropagator) -> frozenset[bytes]:
-    return frozenset(field.lower().encode("latin-1") for field in propagator.fields)
+def _fields_of(propagator: TextMapPropagator) -> frozenset[bytes] | None:
+    fields = propagator.fields
+    # What others write is not all they read.
+    return frozenset(field.encode() for field in fields) if fields <= _STANDARD else None

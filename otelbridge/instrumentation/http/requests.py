@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _SERVER_ERROR = 500
 _MAX_SETS = 1000
 _LENGTH = b"content-length"
+# An application mounted in this one may have one of these, too.
+_MARK = "otelbridge.measured"
 
 _meter = DomainMeter(catalogue.DOMAIN)
 _duration = _meter.recorder(catalogue.SERVER_REQUEST_DURATION)
@@ -62,9 +64,7 @@ class RequestMetrics:
         self._details = details
         self._methods = methods
         self._exclusion = exclusion
-        self._generation: object = None
-        self._writes: dict[object, tuple[Write, Write, Write]] = {}
-        self._active: dict[object, Write] = {}
+        self._handles = _Handles(None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, as ASGI asks for."""
@@ -74,7 +74,7 @@ class RequestMetrics:
         # What FastAPI itself puts there for a request it is not to record: one mounted in this application
         # would otherwise count the request a second time.
         scope.setdefault("fastapi.telemetry", None)
-        request = self._begin(scope, send) if scope["type"] == "http" else None
+        request = self._begin(scope, send) if scope["type"] == "http" and _MARK not in scope else None
         try:
             await self.app(scope, receive, send if request is None else request.send)
         except Exception as error:
@@ -89,15 +89,13 @@ class RequestMetrics:
         try:
             if not _meter.active or self._exclusion.excludes(scope):
                 return None
-            if self._generation is not _meter.generation:
-                self._writes, self._active = {}, {}
-                self._generation = _meter.generation
+            scope[_MARK] = True
             method = scope["method"] if self._methods.knows(scope) else OTHER
             scheme = scope.get("scheme", "http")
             key = method, scheme, scope.get("http_version"), self._details.route(scope)
-            active = self._active_of(method, scheme)
-            request = _Request(send, key, active, scope["headers"])
-            active(1)
+            handles = self._current()
+            request = _Request(send, key, handles, handles.active(method, scheme), scope["headers"])
+            request.active(1)
         except Exception as error:  # a server of its own making must not cost the request
             _missing(error)
         return request
@@ -105,8 +103,10 @@ class RequestMetrics:
     def _finish(self, request: _Request) -> None:
         seconds = perf_counter() - request.began
         try:
-            request.active(-1)
-            duration, request_size, response_size = self._writes_of((*request.key, request.status))
+            handles = self._current()
+            if handles is request.handles:  # else another provider has been connected, which has never counted it
+                request.active(-1)
+            duration, request_size, response_size = handles.sizes((*request.key, request.status))
             duration(seconds)
             if request.size is not None:
                 request_size(request.size)
@@ -117,7 +117,25 @@ class RequestMetrics:
         if request.token is not None:
             detach(request.token)
 
-    def _active_of(self, method: str, scheme: str) -> Write:
+    def _current(self) -> _Handles:
+        handles, generation = self._handles, _meter.generation
+        if handles.generation is not generation:
+            handles = self._handles = _Handles(generation)
+        return handles
+
+
+class _Handles:
+    """What records, by what tells requests apart, for one provider."""
+
+    __slots__ = ("_active", "_writes", "generation")
+
+    def __init__(self, generation: object) -> None:
+        self.generation = generation
+        self._active: dict[object, Write] = {}
+        self._writes: dict[object, tuple[Write, Write, Write]] = {}
+
+    def active(self, method: str, scheme: str) -> Write:
+        """Count requests that are under way."""
         write = self._active.get((method, scheme))
         if write is None:
             write = _active.bound({"http.request.method": method, "url.scheme": scheme})
@@ -125,7 +143,8 @@ class RequestMetrics:
                 self._active[method, scheme] = write
         return write
 
-    def _writes_of(self, key: tuple[Any, ...]) -> tuple[Write, Write, Write]:
+    def sizes(self, key: tuple[Any, ...]) -> tuple[Write, Write, Write]:
+        """Record the duration, and the sizes of request and response."""
         writes = self._writes.get(key)
         if writes is None:
             method, scheme, version, route, status = key
@@ -146,11 +165,12 @@ class RequestMetrics:
 class _Request:
     """One request under way."""
 
-    __slots__ = ("_send", "active", "began", "key", "response_size", "size", "status", "token")
+    __slots__ = ("_send", "active", "began", "handles", "key", "response_size", "size", "status", "token")
 
-    def __init__(self, send: Send, key: tuple[Any, ...], active: Write, headers: Headers) -> None:
+    def __init__(self, send: Send, key: tuple[Any, ...], handles: _Handles, active: Write, headers: Headers) -> None:
         self._send = send
         self.key = key
+        self.handles = handles
         self.active = active
         self.status: int | None = None
         self.response_size: int | None = None
@@ -164,7 +184,7 @@ class _Request:
         if message["type"] == "http.response.start":
             try:
                 self.response_size = _length(message.get("headers", ()))
-                self.status = message["status"]
+                self.status = int(message["status"])  # an HTTPStatus has another text
             except Exception as error:
                 _missing(error)
         await self._send(message)
