@@ -71,7 +71,6 @@ class Attachments:
 
             registration = instrument_http(
                 app,
-                meter_provider=switch,
                 tracer_provider=self._tracer_provider,
                 excluded_paths=self._excluded_paths,
             )

@@ -20,7 +20,6 @@ from otelbridge.diagnostics import forget_warnings
 from otelbridge.instrumentation.http import instrument_http
 from otelbridge.instrumentation.http.methods import KnownMethods
 from otelbridge.instrumentation.http.stability import choose_stable_conventions
-from otelbridge.metrics.switch import switch
 
 ALWAYS = {"GET", "HEAD", "OPTIONS"}
 STANDARD = {*ALWAYS, "POST", "PUT", "DELETE", "CONNECT", "TRACE", "PATCH", "QUERY"}
@@ -102,7 +101,7 @@ def test_routers_of_fastapi_are_looked_into(monkeypatch, recorded) -> None:
     app.include_router(outer, prefix="/outer")
     made = []
     monkeypatch.setattr("otelbridge.instrumentation.http.servers.KnownMethods", lambda *rest: made.append(rest))
-    instrument_http(app, meter_provider=switch).close()
+    instrument_http(app).close()
     ((flatten, _),) = made
     assert known(app, KnownMethods(flatten)) == ALWAYS | {"DELETE"}
 
@@ -143,7 +142,7 @@ async def test_the_application_and_the_span_have_what_the_client_sent(recorded) 
             await self.app(scope, receive, send)
 
     app = Starlette(routes=[Route("/", _answer, methods=["POST"])], middleware=[Middleware(Watch)])
-    registration = instrument_http(app, meter_provider=switch, tracer_provider=tracers)
+    registration = instrument_http(app, tracer_provider=tracers)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://a.example") as client:
         answers = [await client.request(method, "/") for method in ("POST", "DELETE")]
     registration.close()

@@ -196,7 +196,7 @@ def test_what_the_application_does_is_below_the_span_of_its_request(headers, rec
             return PlainTextResponse("done")
 
     app = Starlette(routes=[Route("/", work)])
-    registration = instrument_http(app, meter_provider=switch, tracer_provider=provider)
+    registration = instrument_http(app, tracer_provider=provider)
     ask(app, scope(headers=headers))
     registration.close()
     inner, outer = exporter.get_finished_spans()
@@ -212,7 +212,7 @@ def test_spans_that_fastapi_makes_by_itself_stay(recorded, spans) -> None:
     app.get("/")(lambda: "hello")
     seen = []
     for instrumented in (False, True):
-        registration = instrument_http(app, meter_provider=switch) if instrumented else None
+        registration = instrument_http(app) if instrumented else None
         ask(app, scope(headers=[TRACEPARENT]))
         if registration is not None:
             registration.close()
@@ -235,7 +235,7 @@ def test_a_status_of_any_kind_is_a_number(status, recorded) -> None:
 def test_a_mounted_application_that_is_measured_too_counts_no_second_time(recorded) -> None:
     inner, outer = Starlette(routes=[Route("/", _hello)]), Starlette()
     outer.mount("/inner", inner)
-    registrations = [instrument_http(app, meter_provider=switch) for app in (inner, outer)]
+    registrations = [instrument_http(app) for app in (inner, outer)]
     ask(outer, scope("/inner/"))
     for registration in registrations:
         registration.close()
@@ -271,7 +271,7 @@ def spans():
 def test_a_measurement_has_the_span_of_its_request_as_exemplar(recorded, spans) -> None:
     exporter, provider = spans
     app = Starlette(routes=[Route("/", _hello)])
-    registration = instrument_http(app, meter_provider=switch, tracer_provider=provider)
+    registration = instrument_http(app, tracer_provider=provider)
     ask(app, scope())
     registration.close()
     (span,) = exporter.get_finished_spans()

@@ -31,7 +31,6 @@ from otelbridge.instrumentation.http import instrument_http
 from otelbridge.instrumentation.http.methods import KnownMethods
 from otelbridge.instrumentation.http.recorder import RequestRecorder
 from otelbridge.instrumentation.http.stability import choose_stable_conventions
-from otelbridge.metrics.switch import switch
 from tests.instrumentation.serving import served
 
 pytestmark = pytest.mark.endtoend
@@ -115,7 +114,7 @@ def spans(request, tracers):
 @pytest.fixture(params=[_fastapi, _starlette], ids=["fastapi", "starlette"])
 def app(request, recorded, spans):
     app = request.param()
-    registration = instrument_http(app, meter_provider=switch, excluded_paths=("/metrics",), **spans)
+    registration = instrument_http(app, excluded_paths=("/metrics",), **spans)
     yield app
     registration.close()
 
@@ -126,7 +125,7 @@ def instrument(recorded):
     registrations = []
 
     def instrument(app, **options):
-        registrations.append(instrument_http(app, meter_provider=switch, **options))
+        registrations.append(instrument_http(app, **options))
         return registrations[-1]
 
     yield instrument
@@ -285,7 +284,7 @@ def test_pattern_that_is_none_is_a_clear_error(make, recorded, monkeypatch) -> N
     monkeypatch.setenv("OTEL_PYTHON_EXCLUDED_URLS", "fine,(")
     app = make()
     with pytest.raises(ConfigError, match=r"OTEL_PYTHON_EXCLUDED_URLS holds '\('"):
-        instrument_http(app, meter_provider=switch)
+        instrument_http(app)
     assert "build_middleware_stack" not in vars(app)
 
 
@@ -317,7 +316,7 @@ def test_inside_the_start_up_of_the_lifespan(kind, recorded) -> None:
 
     @asynccontextmanager
     async def lifespan(app):
-        registration = instrument_http(app, meter_provider=switch)
+        registration = instrument_http(app)
         app.router.routes.append(Route("/late/{key}", lambda request: PlainTextResponse("late")))
         yield
         registration.close()
@@ -336,7 +335,7 @@ async def test_close_restores_the_application(make, recorded) -> None:
     app = make()
     app.add_middleware(Stateful)
     before = set(vars(app))
-    registration = instrument_http(app, meter_provider=switch)
+    registration = instrument_http(app)
     async with client(app) as http_client:
         await http_client.get("/orders/1")
         stack = app.middleware_stack
@@ -347,7 +346,7 @@ async def test_close_restores_the_application(make, recorded) -> None:
         assert (await http_client.get("/orders/1")).status_code == 200
         assert routes_seen(recorded) == {("GET", "/orders/{order_id}", 200): 1}
         assert Stateful.made == 1
-        again = instrument_http(app, meter_provider=switch)
+        again = instrument_http(app)
         await http_client.get("/orders/1")
         assert routes_seen(recorded) == {("GET", "/orders/{order_id}", 200): 2}
         again.close()
@@ -359,14 +358,14 @@ async def test_close_restores_the_application(make, recorded) -> None:
 @pytest.mark.parametrize("make", [_fastapi, _starlette])
 def test_close_before_the_first_request_leaves_room_for_middleware(make, recorded) -> None:
     app = make()
-    instrument_http(app, meter_provider=switch).close()
+    instrument_http(app).close()
     app.add_middleware(Stateful)
     assert app.middleware_stack is None
 
 
 async def test_twice_is_harmless(app, recorded, caplog) -> None:
-    first = instrument_http(app, meter_provider=switch)
-    assert instrument_http(app, meter_provider=switch) is first
+    first = instrument_http(app)
+    assert instrument_http(app) is first
     async with client(app) as http_client:
         await http_client.get("/orders/1")
     assert routes_seen(recorded) == {("GET", "/orders/{order_id}", 200): 1}
@@ -377,9 +376,9 @@ async def test_foreign_instrumentation_is_left_alone(recorded, caplog) -> None:
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
     app = _fastapi()
-    FastAPIInstrumentor.instrument_app(app, meter_provider=switch)
+    FastAPIInstrumentor.instrument_app(app)
     with caplog.at_level(logging.WARNING, "otelbridge"):
-        instrument_http(app, meter_provider=switch).close()
+        instrument_http(app).close()
     assert "instrumented already" in caplog.text
     assert app._is_instrumented_by_opentelemetry
     FastAPIInstrumentor.uninstrument_app(app)
@@ -650,7 +649,7 @@ async def test_only_spans_need_the_official_instrumentation(
 
 def test_what_takes_no_middleware_is_a_clear_error() -> None:
     with pytest.raises(ConfigError, match="takes no middleware"):
-        instrument_http(object(), meter_provider=switch)
+        instrument_http(object())
 
 
 @pytest.mark.parametrize("make", [_fastapi, _starlette])

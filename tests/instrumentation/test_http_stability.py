@@ -37,7 +37,7 @@ switch.connect(MeterProvider([reader]))
 app = FastAPI()
 app.get("/orders/{order_id}")(lambda order_id: order_id)
 tracers = TracerProvider() if "spans" in sys.argv else None
-instrument_http(app, meter_provider=switch, tracer_provider=tracers)
+instrument_http(app, tracer_provider=tracers)
 if tracers is None:
     instrument_clients(("httpx",), switch)
 

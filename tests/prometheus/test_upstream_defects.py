@@ -219,13 +219,18 @@ _HOSTS = """
 import sys, httpx
 from pydoc import locate
 from fastapi import FastAPI
+from otelbridge.metrics.switch import switch
 from tests.instrumentation.serving import served
 from tests.prometheus.collected import text_samples
 from tests.prometheus.setups import setup
 
 app, one = FastAPI(), setup(sys.argv[1])
 app.get("/")(lambda: "hello")
-locate(sys.argv[2])(app, meter_provider=one.provider)
+if sys.argv[2].startswith("otelbridge"):
+    switch.connect(one.provider)
+    locate(sys.argv[2])(app)
+else:
+    locate(sys.argv[2])(app, meter_provider=one.provider)
 with served(app) as url:
     for number in range(10):
         httpx.get(url, headers={"Host": f"evil{number}.example"}, trust_env=False).raise_for_status()

@@ -16,11 +16,11 @@ from otelbridge.instrumentation.http.requests import RequestMetrics
 from otelbridge.instrumentation.http.routes import SpanDetails
 from otelbridge.instrumentation.http.stability import stable_conventions_wanted
 from otelbridge.instrumentation.http.stack import Stack
+from otelbridge.metrics.switch import switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
     from otelbridge.instrumentation.http.methods import Flatten
@@ -34,7 +34,6 @@ _THEIRS = ("_is_instrumented_by_opentelemetry", "is_instrumented_by_opentelemetr
 def instrument_http(
     app: Any,
     *,
-    meter_provider: MeterProvider,
     tracer_provider: TracerProvider | None = None,
     excluded_paths: tuple[str, ...] = (),
 ) -> Registration:
@@ -47,8 +46,6 @@ def instrument_http(
     Args:
         app: A FastAPI or Starlette application, or another with a Starlette-like ``add_middleware``, for
             which there is no ``http.route``.
-        meter_provider: Where measurements go that the official instrumentation makes, which is those in the old
-            conventions.
         tracer_provider: Where spans go, which the official instrumentation makes; None makes none.
         excluded_paths: Exact paths that are not recorded, such as that of the scrape endpoint.
 
@@ -72,7 +69,7 @@ def instrument_http(
             "to the global meter provider. Remove that instrumentation to have it done here.",
         )
         return Registration(lambda: None)
-    attached = _attach(app, meter_provider, tracer_provider, excluded_paths)
+    attached = _attach(app, tracer_provider, excluded_paths)
 
     def close() -> None:
         if getattr(app, _OURS, None) is registration:
@@ -84,9 +81,7 @@ def instrument_http(
     return registration
 
 
-def _attach(
-    app: Any, meter_provider: MeterProvider, tracer_provider: TracerProvider | None, excluded_paths: tuple[str, ...]
-) -> Registration:
+def _attach(app: Any, tracer_provider: TracerProvider | None, excluded_paths: tuple[str, ...]) -> Registration:
     framework = _framework_of(app)
     patterns = user_patterns(framework.upper())
     flatten = _flatten_of(framework)
@@ -102,7 +97,7 @@ def _attach(
     from otelbridge.instrumentation.http.official import Official
 
     official = Official(
-        meter_provider=NoOpMeterProvider() if stable else meter_provider,
+        meter_provider=NoOpMeterProvider() if stable else switch,
         metrics=not stable,
         tracer_provider=tracer_provider or NoOpTracerProvider(),
         patterns=patterns,
