@@ -222,6 +222,7 @@ OTHERS: frozenset[str] = frozenset(
         "OTELBRIDGE_PROMETHEUS_SERVER",
         "OTELBRIDGE_PROMTOOL",
         "OTELBRIDGE_REQUIRE_COMPONENTS",
+        "OTELBRIDGE_SOAK",
     }
 )
 """Variables of ours that are no settings: of the local stack and the tests."""
