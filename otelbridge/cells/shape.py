@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
 
@@ -92,7 +91,13 @@ class Shape:
     raw_merge: str = ""
     """A name in `otelbridge.cells.rows.RAW_MERGERS`; needed when there are raw slots."""
 
+    widths: tuple[int, int, int, int, int] = field(init=False, compare=False, repr=False)
+    """The number of slots of each kind, in the order of `KINDS`."""
+
     def __post_init__(self) -> None:
+        # Not by `functools.cached_property`: up to Python 3.11 all instances share a lock, and a child that is forked
+        # while another thread has it waits for ever.
+        object.__setattr__(self, "widths", (self.counts, self.totals, self.lows, self.marks, self.raw))
         for number in self.widths:
             if not 0 <= number <= _MAX_SLOTS:
                 raise ValueError(f"a series has between 0 and {_MAX_SLOTS} slots of a kind, not {number}: {self}")
@@ -102,11 +107,6 @@ class Shape:
             raise ValueError(f"a series has {MARK_SLOTS} slots for its mark, or none: {self}")
         if bool(self.raw) != bool(self.raw_merge):
             raise ValueError(f"raw slots and the name of what merges them go together: {self}")
-
-    @cached_property
-    def widths(self) -> tuple[int, int, int, int, int]:
-        """The number of slots of each kind, in the order of `KINDS`."""
-        return (self.counts, self.totals, self.lows, self.marks, self.raw)
 
     @property
     def adds(self) -> bool:
