@@ -47,7 +47,7 @@ def incoming(headers: Headers) -> Context | None:
     propagator = get_global_textmap()
     try:
         fields = _fields_of(propagator)
-        if fields is not None and not any(name in fields for name, _ in headers):
+        if fields is not None and fields.isdisjoint([name for name, _ in headers]):
             return None
         if get_current_span() is not INVALID_SPAN:
             return None
