@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from otelbridge.cells.errors import UnusableError
 from otelbridge.cells.locks import GUARDED, PRIVATE
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
 _PRIVATE_DIRECTORY = 0o700
@@ -93,13 +94,8 @@ def replace(path: Path, content: bytes) -> None:
     Raises:
         OSError: If it cannot be made, or there is no room.
     """
-    draft = _draft(path)
-    fill(draft, content)
-    try:
+    with _draft(path, content) as draft:
         draft.rename(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def establish(path: Path, content: bytes) -> None:
@@ -112,15 +108,16 @@ def establish(path: Path, content: bytes) -> None:
     Raises:
         OSError: If it cannot be made, or there is no room.
     """
-    draft = _draft(path)
+    # Unlike a rename, a link never replaces what another process was quicker to write.
+    with _draft(path, content) as draft, suppress(FileExistsError):
+        os.link(draft, path)
+
+
+@contextmanager
+def _draft(path: Path, content: bytes) -> Generator[Path]:
+    draft = path.with_name(f"{path.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}")
     fill(draft, content)
     try:
-        # Unlike a rename, a link never replaces what another process was quicker to write.
-        with suppress(FileExistsError):
-            os.link(draft, path)
+        yield draft
     finally:
-        draft.unlink()
-
-
-def _draft(path: Path) -> Path:
-    return path.with_name(f"{path.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}")
+        draft.unlink(missing_ok=True)

@@ -48,9 +48,12 @@ class Component:
                 error,
             )
             return "unhealthy"
-        state = {True: "healthy", False: "unhealthy"}.get(told, told) if isinstance(told, bool) else told
-        if isinstance(state, str) and str.__str__(state) in COMPONENT_STATE.values:
-            return cast("State", str.__str__(state))
+        if isinstance(told, bool):
+            return "healthy" if told else "unhealthy"
+        # Callers are not all typed, and a text of the application's own kind may compare as it likes.
+        state = str.__str__(told) if isinstance(told, str) else ""  # pyright: ignore[reportUnnecessaryIsInstance]
+        if state in COMPONENT_STATE.values:
+            return cast("State", state)
         warn_once(
             ("health.component", self.name, "state"),
             "The check of component %.100r gave %.100r; it counts as unhealthy. Give True, False or one of: %s.",

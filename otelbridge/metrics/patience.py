@@ -85,7 +85,8 @@ class Patience(Generic[K, T]):
 
     A job that does not come back in time keeps its thread. It is not begun again before it has come back; the others
     get another thread. Where no thread can be had (at the end of a process with Python 3.12, at the limit of the
-    system, or after `close`), whoever asks does the jobs.
+    system, after `close`, or where gevent has replaced threads since this module was loaded), whoever asks does the
+    jobs.
 
     Args:
         name: Name of the threads.
@@ -166,7 +167,7 @@ class Patience(Generic[K, T]):
                 return
 
     def _start_thread(self) -> None:
-        # What starts now would be no thread, and wait for its first job for ever, with everybody else.
+        # What starts now would be a greenlet: it would wait for its first job in the thread that is to give it one.
         if _thread.start_new_thread is not _start_new_thread:
             return
         queue: SimpleQueue[_Batch[K, T] | None] = SimpleQueue()

@@ -603,9 +603,9 @@ class Plain:
         await self.app(scope, receive, send)
 
 
-async def test_any_application_that_takes_middleware(instrument, recorded) -> None:
+async def test_any_application_that_takes_middleware(instrument, recorded, spans) -> None:
     app = Plain()
-    registration = instrument(app)
+    registration = instrument(app, **spans)
     async with client(app) as http_client:
         assert (await http_client.get("/anything")).text == "plain"
         with pytest.raises(UnusualError):
@@ -682,7 +682,7 @@ async def test_failing_telemetry_leaves_the_request_alone(when, recorded, caplog
                 await self.app(scope, receive, send)
             raise LookupError("telemetry")
 
-    recorder = RequestRecorder(Failing(app), (), KnownMethods())
+    recorder = RequestRecorder(Failing(app), (), KnownMethods(), app)
     with caplog.at_level(logging.WARNING, "otelbridge"):
         async with client(recorder) as http_client:
             assert (await http_client.get("/orders/1")).json() == {"order": "1"}

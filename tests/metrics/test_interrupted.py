@@ -202,7 +202,6 @@ def test_there_is_one_overflow_whoever_makes_it(kind, directory, play, monkeypat
     played = play(kind, directory, limit=1)
     late = played.handle({"k": "late"})
     played.record(1, A)
-    once(monkeypatch, Stream, "_overflowing", lambda: None)
     once(monkeypatch, Stream, "_make", lambda: late(10))
     played.record(100, {"k": "b"})
     late(1000)

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     Flatten = Callable[[Iterable[Any]], Iterable[Any]]
 
-OTHER = "_OTHER"
-"""What stands for every other method."""
-
 _VARIABLE = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"
 _CAPTURE_ALL = "OTEL_PYTHON_INSTRUMENTATION_HTTP_CAPTURE_ALL_METHODS"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.metrics import NoOpMeterProvider
+
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.recording import Registration
 from otelbridge.errors import MissingDependencyError
@@ -12,6 +14,7 @@ from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.http.recorder import RequestRecorder
 from otelbridge.instrumentation.http.stability import choose_stable_conventions
 from otelbridge.instrumentation.http.stack import Stack
+from otelbridge.metrics.switch import switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,11 +33,8 @@ _NO_MESSAGE_SPANS = ("receive", "send")
 class Official:
     """How the official middleware is set up."""
 
-    meter_provider: MeterProvider
-    """Where its measurements go."""
-
     metrics: bool
-    """Whether it measures at all, or makes spans alone."""
+    """Whether it measures, too, or makes spans alone."""
 
     tracer_provider: TracerProvider
     """Where its spans go."""
@@ -53,6 +53,11 @@ class Official:
 
     inner: Callable[[Any], Any]
     """Wraps what the middleware runs."""
+
+    @property
+    def meter_provider(self) -> MeterProvider:
+        """Where its measurements go."""
+        return switch if self.metrics else NoOpMeterProvider()
 
     @property
     def knows_fastapi(self) -> bool:
@@ -91,7 +96,7 @@ class Official:
             meter_provider=self.meter_provider,
             exclude_spans=list(_NO_MESSAGE_SPANS),
         )
-        return RequestRecorder(middleware, self.excluded_paths, self.methods)
+        return RequestRecorder(middleware, self.excluded_paths, self.methods, app)
 
     def attach_to_fastapi(self, app: Any) -> Registration:
         """Switch on the official instrumentation for FastAPI.
@@ -122,8 +127,9 @@ class Official:
             middleware = getattr(built, "app", None)
             if isinstance(middleware, OpenTelemetryMiddleware):
                 middleware.default_span_details = self.details
-                middleware.app = self.inner(middleware.app)  # pyright: ignore[reportUnknownMemberType]
-                built.app = RequestRecorder(middleware, self.excluded_paths, self.methods)
+                plain: Any = middleware.app  # pyright: ignore[reportUnknownMemberType]
+                middleware.app = self.inner(plain)
+                built.app = RequestRecorder(middleware, self.excluded_paths, self.methods, plain)
             else:
                 warn_once(
                     ("http.server", "stack"),

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.semconv.attributes.http_attributes import HTTP_REQUEST_METHOD_ORIGINAL
 from opentelemetry.trace import get_current_span
 
-from otelbridge.diagnostics import warn_once
 from otelbridge.domains import health
+from otelbridge.domains.checks import OTHER
 from otelbridge.instrumentation.http.exclusion import is_excluded
-from otelbridge.instrumentation.http.methods import OTHER
+from otelbridge.instrumentation.http.requests import report
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -37,13 +37,15 @@ class RequestRecorder:
         middleware: An official ``OpenTelemetryMiddleware`` around the application.
         excluded_paths: Exact paths that are not recorded.
         methods: Tells which methods are recorded by name.
+        plain: The application with nothing around it.
     """
 
-    def __init__(self, middleware: Any, excluded_paths: Collection[str], methods: KnownMethods) -> None:
+    def __init__(self, middleware: Any, excluded_paths: Collection[str], methods: KnownMethods, plain: App) -> None:
         self._middleware = middleware
         self._methods = methods
         self._excluded_paths = frozenset(excluded_paths)
         self._inner: App = middleware.app
+        self._plain = plain
         self.app = middleware
         """The official middleware. FastAPI records requests by itself unless it finds one by following ``app``
         through the stack; hidden, every request would count twice."""
@@ -53,7 +55,7 @@ class RequestRecorder:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection, as ASGI asks for."""
         if not self.open or scope["type"] not in ("http", "websocket"):
-            await self._inner(scope, receive, send)
+            await self._plain(scope, receive, send)
             return
         # What FastAPI itself puts there for a request it is not to record: one mounted in this application
         # would otherwise count the request a second time.
@@ -67,11 +69,7 @@ class RequestRecorder:
         if trouble is not None and not run.entered:
             trouble = await self._record(run, _readable(shown), receive, send)
         if trouble is not None:
-            warn_once(
-                ("http.server", "raised", type(trouble).__name__),
-                "Recording an HTTP request raised %r; the request is served, its measurements may be missing.",
-                trouble,
-            )
+            report(trouble)
             if not run.entered:
                 await run(scope, receive, send)
 

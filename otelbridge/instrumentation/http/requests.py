@@ -14,8 +14,8 @@ from opentelemetry.context import attach, detach
 from otelbridge.catalogue import http as catalogue
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains import health
+from otelbridge.domains.checks import OTHER
 from otelbridge.domains.recording import DomainMeter
-from otelbridge.instrumentation.http.methods import OTHER
 from otelbridge.instrumentation.http.propagation import incoming
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class RequestMetrics:
             request = _Request(send, key, handles, handles.active(method, scheme), scope["headers"])
             request.active(1)
         except Exception as error:  # a server of its own making must not cost the request
-            _missing(error)
+            report(error)
         return request
 
     def _finish(self, request: _Request) -> None:
@@ -113,7 +113,7 @@ class RequestMetrics:
             if request.response_size is not None:
                 response_size(request.response_size)
         except Exception as error:
-            _missing(error)
+            report(error)
         if request.token is not None:
             detach(request.token)
 
@@ -186,7 +186,7 @@ class _Request:
                 self.response_size = _length(message.get("headers", ()))
                 self.status = int(message["status"])  # an HTTPStatus has another text
             except Exception as error:
-                _missing(error)
+                report(error)
         await self._send(message)
 
 
@@ -200,7 +200,12 @@ def _length(headers: Headers) -> int | None:
     return None
 
 
-def _missing(error: Exception) -> None:
+def report(error: Exception) -> None:
+    """Say once that recording a request failed.
+
+    Args:
+        error: How.
+    """
     warn_once(
         ("http.server", "raised", type(error).__name__),
         "Recording an HTTP request raised %r; the request is served, its measurements may be missing.",

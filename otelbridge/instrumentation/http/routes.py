@@ -8,7 +8,7 @@ from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
 from opentelemetry.util.http import sanitize_method
 
 from otelbridge.diagnostics import warn_once
-from otelbridge.instrumentation.http.methods import OTHER
+from otelbridge.domains.checks import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 
 from otelbridge.diagnostics import warn_once
@@ -16,7 +15,6 @@ from otelbridge.instrumentation.http.requests import RequestMetrics
 from otelbridge.instrumentation.http.routes import SpanDetails
 from otelbridge.instrumentation.http.stability import stable_conventions_wanted
 from otelbridge.instrumentation.http.stack import Stack
-from otelbridge.metrics.switch import switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,13 +89,13 @@ def _attach(app: Any, tracer_provider: TracerProvider | None, excluded_paths: tu
     def measured(inner: Any) -> RequestMetrics:
         return RequestMetrics(inner, details, methods, exclusion)
 
+    attach_to = _attach_to_others if framework == "asgi" else _attach_to_stack
     stable = stable_conventions_wanted()
     if stable and tracer_provider is None:
-        return _attach_to_others(app, measured) if framework == "asgi" else _attach_to_stack(app, measured)
+        return attach_to(app, measured)
     from otelbridge.instrumentation.http.official import Official
 
     official = Official(
-        meter_provider=NoOpMeterProvider() if stable else switch,
         metrics=not stable,
         tracer_provider=tracer_provider or NoOpTracerProvider(),
         patterns=patterns,
@@ -109,7 +107,7 @@ def _attach(app: Any, tracer_provider: TracerProvider | None, excluded_paths: tu
     if framework == "fastapi" and official.knows_fastapi:
         return official.attach_to_fastapi(app)
     official.require(framework)
-    return _attach_to_others(app, official.wrap) if framework == "asgi" else _attach_to_stack(app, official.wrap)
+    return attach_to(app, official.wrap)
 
 
 def _framework_of(app: Any) -> str:
