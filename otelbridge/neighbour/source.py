@@ -251,7 +251,7 @@ class Neighbour:
         for (whose, foreign), (_, stream) in list(self._known.items()):
             if whose == part and foreign not in rows:
                 stream.feed(())
-                if stream.alone and not stream.held:
+                if stream.alone and not stream.shown:
                     self._drop(part, foreign)
 
     def _stream(self, part: Part, foreign: Foreign) -> ForeignStream | None:
@@ -270,7 +270,7 @@ class Neighbour:
             processes, hide = self._processes if part == "everywhere" else None, self._streams.hide
             stream = self._streams.add(
                 (part, foreign),
-                lambda terms, calm: ForeignStream(foreign, terms, processes, calm, started=self._started, hide=hide),
+                lambda terms: ForeignStream(foreign, terms, processes, started=self._started, hide=hide),
                 self._limit,
             )
             self._known[part, foreign] = (create_foreign_instrument(foreign, self._scope), stream)
