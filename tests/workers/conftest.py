@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.leftovers import memory_directory
 from tests.workers.programs import GROUP, Observer, observed
 from tests.workers.soak import SOAKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_MEMORY = Path("/dev/shm")
-
-
-@contextmanager
-def _memory() -> Iterator[Path]:
-    base = _MEMORY if _MEMORY.is_dir() else None
-    directory = Path(tempfile.mkdtemp(prefix="otelbridge-workers-", dir=base))
-    yield directory
-    shutil.rmtree(directory)
+    from pathlib import Path
 
 
 @pytest.fixture
 def run_directory() -> Iterator[Path]:
     """A directory that lives in memory where the system has one."""
-    with _memory() as directory:
+    with memory_directory("workers-") as directory:
         yield directory
 
 
@@ -43,7 +31,7 @@ def environment(run_directory: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def observer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observer]:
     """A process that lives on and shows what the programs of its group, which the tests of a module start, counted."""
-    with _memory() as directory:
+    with memory_directory("workers-") as directory:
         environment = {"OTELBRIDGE_RUN_DIRECTORY": str(directory), **GROUP}
         with observed(environment, tmp_path_factory.mktemp("observer")) as observer:
             yield observer

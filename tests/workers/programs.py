@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 GROUP = {"OTELBRIDGE_GROUP": "one"}
 """Makes whatever is started with it one group."""
 
