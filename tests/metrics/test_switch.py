@@ -339,7 +339,7 @@ print(sorted((m.name, getattr(p, "value", None) or p.sum) for m in scope.metrics
 
 def test_instruments_of_the_api_made_before_the_switch_is_global_follow_it():
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", BEHIND_THE_API], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "error", "-c", BEHIND_THE_API], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.stderr == ""
     assert done.stdout.strip() == "[('early', 1), ('gauge', 7), ('late', 2)]"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.endtoend
 
 COMMON = ("jobs_total", (("kind", "common"),))
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Main:

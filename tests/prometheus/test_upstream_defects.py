@@ -56,7 +56,7 @@ def _printed(script: str, *arguments: str, **environment: str) -> str:
         [sys.executable, "-W", "ignore", "-c", script, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         cwd=_ROOT,
         env={**os.environ, **environment},
