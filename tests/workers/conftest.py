@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,9 @@ from tests.workers.soak import SOAKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+_LONG_SECONDS = 5.0
 
 
 @pytest.fixture
@@ -37,11 +41,23 @@ def observer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observer]:
             yield observer
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell what tests of full length counted."""
-    if not SOAKING:
-        return
-    for report in terminalreporter.getreports("passed"):
-        if report.user_properties:
-            figures = ", ".join(f"{name} {value:,}" for name, value in report.user_properties)
-            terminalreporter.write_line(f"{report.nodeid}: {figures}")
+class _Figures:
+    """Tells, as they pass, what tests of full length counted and how long they took."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call" or not report.passed:
+            return
+        if report.user_properties or report.duration > _LONG_SECONDS:
+            reporter = self._config.pluginmanager.getplugin("terminalreporter")
+            figures = "".join(f", {name} {value:,}" for name, value in report.user_properties)
+            reporter.ensure_newline()
+            reporter.write_line(f"{time.strftime('%H:%M')} {report.nodeid}: {report.duration:.0f} s{figures}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if SOAKING:
+        config.pluginmanager.register(_Figures(config))
