@@ -403,7 +403,7 @@ def test_a_callback_may_create_and_use_other_instruments(provider_class) -> None
     meter.create_observable_gauge("g", [observe])
     # On a thread, so that a deadlock is a failure and not a hanging run.
     threading.Thread(target=lambda: (reader.collect(), collected.set()), daemon=True).start()
-    assert collected.wait(5)
+    assert collected.wait(60)
     assert values(metrics_of(reader)["calls"]) == [({}, 2)]
 
 

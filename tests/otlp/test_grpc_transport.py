@@ -110,7 +110,7 @@ def test_a_service_that_takes_no_metrics() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     verdict = post(f"http://127.0.0.1:{port}")
-    server.stop(None).wait(5)
+    server.stop(None).wait(60)
     assert (verdict.outcome, "UNIMPLEMENTED (check that" in verdict.text) == (Outcome.REFUSED, True)
 
 

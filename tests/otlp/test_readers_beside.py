@@ -20,7 +20,7 @@ from tests.otlp.pushing import NEVER, SLACK, last, timed
 @pytest.fixture(autouse=True)
 def stopped():
     yield
-    otelbridge.shutdown(1)
+    otelbridge.shutdown(30)
 
 
 def start(*readers, **settings):
@@ -32,7 +32,7 @@ def test_an_exporter_of_the_sdk_gets_what_ours_does() -> None:
         theirs_reader = PeriodicExportingMetricReader(OTLPMetricExporter(theirs.url), NEVER * 1000)
         bridge = start(theirs_reader, otlp=OtlpOptions(metrics_endpoint=ours.url, interval=NEVER))
         get_meter("shop").create_counter("orders.beside").add(3)
-        assert bridge.force_flush(10)
+        assert bridge.force_flush(60)
         assert otelbridge.shutdown()
         for receiver in (ours, theirs):
             assert last(exchange.body for exchange in receiver.exchanges)["orders.beside"] == 3

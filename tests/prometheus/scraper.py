@@ -128,7 +128,7 @@ def scraped(
         yield prometheus
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         server.shutdown()
         server.server_close()
 

@@ -164,7 +164,7 @@ def prometheus(tmp_path) -> Iterator:
     yield start
     for process in processes:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def test_every_protection_lets_in_who_shows_what_it_asks_for_and_nobody_else(prometheus, tmp_path, caplog) -> None:
