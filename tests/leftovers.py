@@ -26,6 +26,7 @@ VARIABLE = "TESTS_DIRECTORY"
 _PREFIX = "otelbridge-tests-"
 _SYSTEM = Path("/proc")
 _SECONDS_TO_DIE = 60.0
+_strangers: set[int] = set()
 
 
 @contextmanager
@@ -69,9 +70,15 @@ def disk_directory() -> Path:
 
 
 def members(directory: str | None = None) -> set[int]:
-    """The processes that this run started and that still live, this one left out."""
-    directory = directory or os.environ[VARIABLE]
-    return {pid for pid in _pids() if pid != os.getpid() and _belongs(_SYSTEM / str(pid), directory)}
+    """The processes that a run, by default this one, started and that still live, the asking one left out."""
+    found = set(_pids()) - {os.getpid()}
+    if directory is not None:
+        return {pid for pid in found if _belongs(_SYSTEM / str(pid), directory)}
+    # Asked before and after each test, so that what once was none of ours is not looked at again.
+    mine = {pid for pid in found - _strangers if _belongs(_SYSTEM / str(pid), os.environ[VARIABLE])}
+    _strangers.intersection_update(found)
+    _strangers.update(found - mine)
+    return mine
 
 
 def lasting(pids: set[int], seconds: float) -> set[int]:
