@@ -76,7 +76,8 @@ def alone(_unchanged: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextmanager
 def _alone(patch: pytest.MonkeyPatch) -> Iterator[None]:
-    patch.delenv(GROUP_VARIABLE, raising=False)
+    patch.setenv(GROUP_VARIABLE, "")  # so that it is undone, whoever sets it
+    patch.delenv(GROUP_VARIABLE)
     with memory_directory() as directory:
         patch.setenv("XDG_RUNTIME_DIR", str(directory))
         yield

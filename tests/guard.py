@@ -83,10 +83,11 @@ def _changed(before: _Shared) -> list[str]:
     if after == before:
         return []
     before.restore()
+    variables = sorted(dict(before.variables.items() ^ after.variables.items()))
+    others = zip(before._fields[:-1], before, after, strict=False)
     return [
-        f"{name} {new} instead of {old}"
-        for name, old, new in zip(before._fields, before, after, strict=True)
-        if new != old
+        *([f"variables {', '.join(variables)}"] if variables else []),
+        *(f"{name} {new} instead of {old}" for name, old, new in others if new != old),
     ]
 
 

@@ -86,7 +86,7 @@ _LEAVING = {
     "a timer": ("signal.setitimer(signal.ITIMER_REAL, 600)", "timers [True, False, False]"),
     "a handler": ("signal.signal(signal.SIGUSR1, lambda *_: None)", "handlers "),
     "a switch interval": ("sys.setswitchinterval(1)", "switch_interval 1.0 instead of 0.005"),
-    "a variable": ("os.environ['LEFT'] = 'behind'", "variables "),
+    "a variable": ("os.environ['LEFT'] = 'behind'", "variables LEFT"),
     "no collector": ("gc.disable()", "collection (False"),
 }
 
