@@ -121,8 +121,10 @@ def hasty():
     """Threads that switch as often as they can."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def together(*jobs: Any) -> None:
@@ -248,7 +250,7 @@ def run(script: str, *arguments: str) -> str:
         [sys.executable, "-c", textwrap.dedent(script), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -262,6 +264,7 @@ PREPARED = """
     from types import SimpleNamespace
     from otelbridge.cells.exponential import read_row, row_length
     from otelbridge.metrics import exponential
+    from tests.interrupting import interrupting
 
     cls = getattr(exponential, sys.argv[1])
     amounts = json.loads(sys.argv[2])
@@ -283,7 +286,7 @@ def test_signal_handlers_record_and_read_in_the_middle_of_recording(cls) -> None
         + """
     handled = recorded = 0
 
-    def handle(*_):
+    def handle():
         global handled
         made.record(amounts[handled % 45])
         made.record(0)
@@ -302,12 +305,10 @@ def test_signal_handlers_record_and_read_in_the_middle_of_recording(cls) -> None
         made = cls({}, 0, 20)
         made.attach(slots)
 
-    signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
-    while handled < 3000:
-        made.record(amounts[recorded % 45])
-        recorded += 1
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    with interrupting(handle, 0.0002):
+        while handled < 3000:
+            made.record(amounts[recorded % 45])
+            recorded += 1
     finished.append(made)
     snapshots = [each.snapshot() for each in finished]
     assert all(each.count == s.count for each, s in zip(finished, snapshots))

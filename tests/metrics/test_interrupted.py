@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
-import time
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +20,7 @@ from otelbridge.metrics.provider import MeterProvider
 from otelbridge.metrics.series import SumSeries
 from otelbridge.metrics.streams import Stream
 from otelbridge.metrics.view import View
+from tests.interrupting import interrupting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,28 +104,8 @@ def directory(request) -> Iterator[Path | None]:
         yield Path(found)
 
 
-@pytest.fixture
-def alarm() -> Iterator[Callable[[Any], None]]:
-    """Calls something thousands of times a second, wherever the main thread is, until the test is over."""
-    before = signal.getsignal(signal.SIGALRM)
-
-    def start(handler: Any) -> None:
-        def call(*_: Any) -> None:
-            handler()
-            # Only now: one that takes longer than the interval would be interrupted by itself without end.
-            signal.setitimer(signal.ITIMER_REAL, 3e-4)
-
-        signal.signal(signal.SIGALRM, call)
-        signal.setitimer(signal.ITIMER_REAL, 3e-4)
-
-    yield start
-    signal.signal(signal.SIGALRM, signal.SIG_IGN)
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_lost_or_counted_twice(kind, directory, play, alarm) -> None:
+def test_nothing_is_lost_or_counted_twice(kind, directory, play) -> None:
     """Handles and look-ups, in and out of the handler, beyond the limit, while both forget."""
     played = play(kind, directory)
     sets = [{"k": f"{number}"} for number in range(4)]
@@ -146,16 +125,14 @@ def test_nothing_is_lost_or_counted_twice(kind, directory, play, alarm) -> None:
         if calls % 3 == 0:
             played.instrument.remove(sets[calls % 4])
 
-    alarm(handler)
-    end, turn = time.monotonic() + 0.7, 0
-    while time.monotonic() < end:
-        turn += 1
-        work(turn, turn % 5 + 1)
-        played.instrument.remove(sets[turn * 7 % 4])
-        if turn % 50 == 0:
-            played.collect()
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    assert calls > 100
+    turn = 0
+    with interrupting(handler, 3e-4):
+        while calls < 1000:
+            turn += 1
+            work(turn, turn % 5 + 1)
+            played.instrument.remove(sets[turn * 7 % 4])
+            if turn % 50 == 0:
+                played.collect()
     for _ in range(2):
         played.collect()
     assert played.read == recorded[0]
