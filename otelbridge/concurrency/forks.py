@@ -84,9 +84,15 @@ def is_adopted(made: object) -> bool:
     return weakref.ref(made) in _inherited
 
 
-def holding() -> bool:
+def owns(made: object) -> bool:
     """Tell whether this thread holds a lock made by `lock`."""
-    return any(_is_owned(reference()) for reference in list(_inherited))
+    owned: Callable[[], bool] | None = getattr(made, "_is_owned", None)
+    return owned is not None and owned()
+
+
+def holding() -> bool:
+    """Tell whether this thread holds any lock made by `lock`."""
+    return any(owns(reference()) for reference in list(_inherited))
 
 
 def register(
@@ -120,14 +126,9 @@ def _reference(hook: Hook, hooks: list[Reference]) -> Reference:
     return weakref.WeakMethod(hook, hooks.remove)
 
 
-def _is_owned(made: Any) -> bool:
-    owned = getattr(made, "_is_owned", None)
-    return owned is not None and owned()
-
-
 def _renew(made: Any) -> None:
     # What this very thread holds it releases itself, and so do greenlets, which go on in a child.
-    if isinstance(made, _RENEWABLE) and not _is_owned(made):
+    if isinstance(made, _RENEWABLE) and not owns(made):
         made._at_fork_reinit()
 
 
