@@ -17,10 +17,10 @@ from otelbridge.metrics._sdk import (
     SynchronousMeasurementConsumer,
     is_enabled,
     preferences,
-    tracing,
 )
 from otelbridge.metrics.bound import create_bound_writer
 from otelbridge.metrics.callbacks import Callbacks
+from otelbridge.metrics.exemplars import within_span
 from otelbridge.metrics.guests import Guests
 from otelbridge.metrics.instruments import SYNCHRONOUS, bind_to_nothing
 from otelbridge.metrics.limits import Limits
@@ -352,7 +352,7 @@ class Consumer(SynchronousMeasurementConsumer):
     def _create_watch(self) -> Watch | None:
         if isinstance(self._sdk_config.exemplar_filter, AlwaysOffExemplarFilter):
             return None
-        return tracing if isinstance(self._sdk_config.exemplar_filter, TraceBasedExemplarFilter) else _always
+        return within_span if isinstance(self._sdk_config.exemplar_filter, TraceBasedExemplarFilter) else _always
 
 
 def _with_attributes(write: Write, attributes: Attributes, amount: float) -> None:
@@ -369,8 +369,10 @@ def _offer_to(stream: Stream, configuration: Any) -> Offer:
     def offer(amount: float, attributes: Attributes, context: Context | None, series: Series) -> None:
         current = context or get_current()
         if exemplars.should_sample(amount, time_ns(), attributes, current):
+            # What stands in a reservoir must not follow the caller's dictionary.
+            kept = attributes and {**attributes}
             for match in stream.matches:
-                match.offer(amount, attributes, current, series)
+                match.offer(amount, kept, current, series)
 
     return offer
 

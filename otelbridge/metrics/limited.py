@@ -14,7 +14,6 @@ from otelbridge.metrics._sdk import (
     ViewInstrumentMatch,
     attribute_key,
     attributes_of,
-    clean_attributes,
     create_aggregation,
     view_keys,
 )
@@ -127,9 +126,8 @@ class LimitedMatch(ViewInstrumentMatch):
         given = measurement.attributes
         if not given or self._hide is as_they_are:
             return measurement
-        cleaned = clean_attributes(given)
-        shown = self._hide(cleaned)
-        return measurement if shown is cleaned else replace(measurement, attributes=shown)
+        shown = self._hide(given)
+        return measurement if shown is given else replace(measurement, attributes=shown)
 
     def _has_room(self) -> bool:
         return self._sets() < self._limit and not self._held.full

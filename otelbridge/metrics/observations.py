@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from time import time_ns
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import get_current
+from opentelemetry.metrics import ObservableCounter
 
 from otelbridge.diagnostics import origin_of, warn_once
-from otelbridge.metrics._sdk import Measurement, callbacks_of, clean_attributes, is_enabled
+from otelbridge.metrics._sdk import Measurement, callbacks_of, is_enabled
 from otelbridge.metrics.amounts import exact, reject
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import CallbackOptions
 
-# What the values of attributes are; OpenTelemetry common specification, "Attribute".
-_TYPES: tuple[type[Any], ...] = (str, bool, int, float, bytes, Sequence, Mapping, type(None))
 # As many series a process has at most; a generator without end would fill the memory.
 _MOST = 200_000
 
@@ -38,6 +36,7 @@ def observations(instrument: Any, options: CallbackOptions) -> Iterator[Measurem
     """
     if not is_enabled(instrument):
         return
+    grows = _grows(instrument)
     for callback in callbacks_of(instrument):
         try:
             for number, observation in enumerate(callback(options)):
@@ -45,11 +44,11 @@ def observations(instrument: Any, options: CallbackOptions) -> Iterator[Measurem
                     _report_endless(instrument.name)
                     break
                 value = exact(observation.value)
-                if value is None:
-                    reject(instrument.name, observation.value, negative=False)
+                if value is None or (grows and value < 0):
+                    reject(instrument.name, observation.value, negative=value is not None)
                     continue
-                attributes = _sound(instrument.name, observation.attributes)
-                yield Measurement(value, time_ns(), instrument, observation.context or get_current(), attributes)
+                context = observation.context or get_current()
+                yield Measurement(value, time_ns(), instrument, context, observation.attributes)
         except BaseException as error:
             warn_once(
                 (instrument.name, "callback", origin_of(error)),
@@ -59,6 +58,10 @@ def observations(instrument: Any, options: CallbackOptions) -> Iterator[Measurem
             )
 
 
+def _grows(instrument: object) -> bool:
+    return isinstance(instrument, ObservableCounter)
+
+
 def _report_endless(name: str) -> None:
     warn_once(
         (name, "callback", "endless"),
@@ -66,28 +69,3 @@ def _report_endless(name: str) -> None:
         name,
         _MOST,
     )
-
-
-def _sound(name: str, attributes: object) -> Any:
-    """Give attributes at which the SDK has nothing to complain of, as it would each time."""
-    if attributes is None or not isinstance(attributes, Mapping):
-        return clean_attributes(attributes)
-    given = cast("Mapping[object, object]", attributes)
-    if all(isinstance(each, _TYPES) for each in given.values()):
-        return given
-    return {key: each if isinstance(each, _TYPES) else _text(name, key, each) for key, each in given.items()}
-
-
-def _text(name: str, key: object, value: object) -> str | None:
-    warn_once(
-        (name, "callback", "attribute", type(value).__name__),
-        "What a callback of %s observes has the attribute %.100r of type %s, which becomes a text. Give texts, "
-        "numbers, or sequences of them.",
-        name,
-        key,
-        type(value).__name__,
-    )
-    try:
-        return str(value)
-    except Exception:  # an object of the caller's own making may raise anything
-        return None

@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from otelbridge.cells.evidence import on_uwsgi_fork
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics import secrets
-from otelbridge.metrics._sdk import InstrumentationScope, register_reader, registered_readers
+from otelbridge.metrics._sdk import InstrumentationScope, clean_attributes, register_reader, registered_readers
 from otelbridge.metrics.consumer import Consumer
 from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT, positive
 from otelbridge.metrics.meter import Meter
@@ -119,7 +119,7 @@ class MeterProvider(SdkMeterProvider):
         """Give the meter of an instrumentation scope; see the OpenTelemetry API."""
         if self._disabled or self._shutdown or not name:
             return super().get_meter(name, version, schema_url, attributes)
-        scope = InstrumentationScope(name, version, schema_url, attributes)
+        scope = InstrumentationScope(name, version, schema_url, clean_attributes(attributes))
         meters: dict[Any, Any] = self._meters
         with self._meter_lock:
             meter = meters.get(scope)

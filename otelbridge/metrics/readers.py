@@ -22,7 +22,14 @@ from opentelemetry.sdk.metrics.export import (
     NumberDataPoint,
 )
 
-from otelbridge.metrics._sdk import Gauge, MetricReaderStorage, ViewInstrumentMatch, kind_of, reservoir_of
+from otelbridge.metrics._sdk import (
+    Gauge,
+    MetricReaderStorage,
+    ViewInstrumentMatch,
+    clean_attributes,
+    kind_of,
+    reservoir_of,
+)
 from otelbridge.metrics.limited import LimitedMatch
 from otelbridge.metrics.observed import ObservedMatch
 from otelbridge.metrics.points import transportable
@@ -205,8 +212,7 @@ class SharedMatch(ViewInstrumentMatch):
     def _shown(self, exemplar: Any) -> Any:
         # It has what a view leaves out of the series.
         given = exemplar.filtered_attributes
-        shown = self.stream.hide(given) if given else given
-        return exemplar if shown is given else replace(exemplar, filtered_attributes=shown)
+        return replace(exemplar, filtered_attributes=self.stream.hide(clean_attributes(given))) if given else exemplar
 
     def _sum(self, series: SumSeries, delta: bool, now: int) -> NumberDataPoint | None:
         value = series.value
