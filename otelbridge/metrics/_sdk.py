@@ -33,6 +33,7 @@ from opentelemetry.sdk.metrics._internal import aggregation as _aggregation
 from opentelemetry.sdk.metrics._internal import metric_reader_storage as _storage
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
 from opentelemetry.sdk.metrics._internal.measurement import Measurement as SdkMeasurement
+from opentelemetry.sdk.metrics.export import AggregationTemporality
 from opentelemetry.sdk.metrics.view import DefaultAggregation, View
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
@@ -216,6 +217,7 @@ __all__ = [
     "is_registered",
     "kind_name",
     "kind_of",
+    "notice_restart",
     "on_first_span",
     "preferences",
     "register_reader",
@@ -457,6 +459,30 @@ def create_aggregation(match: ViewInstrumentMatch, attributes: Mapping[str, AnyV
         aggregation = match._instrument_class_aggregation[match._instrument.__class__]
     factory: Any = match._view._exemplar_reservoir_factory
     return aggregation._create_aggregation(match._instrument, attributes, factory, time_ns())
+
+
+def notice_restart(aggregation: Any, temporality: AggregationTemporality, now: int) -> None:
+    """Let what callbacks observe of a sum that only grows begin anew where it fell, before it is collected.
+
+    Metrics data model, "Resets and Gaps". What fell began again since the last collection, from nothing.
+
+    Args:
+        aggregation: An aggregation of the SDK that has taken the observations of this collection.
+        temporality: What the collection asks for.
+        now: Time of the collection, in nanoseconds since the epoch.
+    """
+    if not isinstance(aggregation, _aggregation._SumAggregation) or not aggregation._instrument_is_monotonic:
+        return
+    if aggregation._instrument_aggregation_temporality is AggregationTemporality.DELTA or aggregation._value is None:
+        return
+    fell = aggregation._value < aggregation._previous_value
+    if temporality is AggregationTemporality.DELTA:
+        aggregation._previous_value = 0 if fell else aggregation._previous_value
+        return
+    # Of cumulative sums the SDK keeps neither the value nor the time of the last collection.
+    if fell:
+        aggregation._start_time_unix_nano = aggregation._previous_collection_start_nano
+    aggregation._previous_value, aggregation._previous_collection_start_nano = aggregation._value, now
 
 
 def attributes_of(aggregation: Any) -> Mapping[str, AnyValue]:

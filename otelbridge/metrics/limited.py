@@ -15,6 +15,7 @@ from otelbridge.metrics._sdk import (
     attribute_key,
     attributes_of,
     create_aggregation,
+    notice_restart,
     view_keys,
 )
 from otelbridge.metrics.limits import report_overflow
@@ -97,6 +98,8 @@ class LimitedMatch(ViewInstrumentMatch):
         self, collection_aggregation_temporality: AggregationTemporality, collection_start_nanos: int
     ) -> Sequence[Any] | None:
         """Give the reader's points; what the SDK's aggregation cannot merge costs this stream alone."""
+        for aggregation in self._attributes_aggregation.copy().values():
+            notice_restart(aggregation, collection_aggregation_temporality, collection_start_nanos)
         try:
             points = super().collect(collection_aggregation_temporality, collection_start_nanos)
         except Exception as error:  # the SDK's exponential histogram fails on some scales

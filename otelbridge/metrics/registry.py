@@ -6,7 +6,7 @@ import json
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from opentelemetry.sdk.metrics import UpDownCounter
+from opentelemetry.sdk.metrics import ObservableCounter, UpDownCounter
 
 from otelbridge.metrics._sdk import advised_boundaries, kind_name, view_keys, view_name
 from otelbridge.metrics.calm import Calm
@@ -150,9 +150,17 @@ class StreamRegistry:
             stream = self._streams.get(key)
             if stream is None:
                 name, keep = view_name(view) or instrument.name, view_keys(view)
-                terms, adding = self._terms(view, limit, lasting=False), kind.name == "sum"
-                stream = ObservedStream(name, kept, keep, terms, sharing, adding=adding, calm=self.calm, hide=self.hide)
-                self._streams[key] = stream
+                stream = self._streams[key] = ObservedStream(
+                    name,
+                    kept,
+                    keep,
+                    self._terms(view, limit, lasting=False),
+                    sharing,
+                    adding=kind.name == "sum",
+                    monotonic=isinstance(instrument, ObservableCounter),
+                    calm=self.calm,
+                    hide=self.hide,
+                )
             return stream
 
     def _terms(self, view: View, limit: Limit, *, lasting: bool) -> Terms:
