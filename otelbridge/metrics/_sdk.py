@@ -223,6 +223,7 @@ __all__ = [
     "register_reader",
     "registered_readers",
     "reservoir_of",
+    "set_callbacks",
     "unobserved",
     "view_keys",
     "view_name",
@@ -634,8 +635,15 @@ def is_enabled(instrument: Any) -> bool:
 
 
 def callbacks_of(instrument: Any) -> Sequence[Callable[[CallbackOptions], Iterable[Any]]]:
-    """Give the callbacks of an observable instrument."""
-    return instrument._callbacks
+    """Give the callbacks of an observable instrument of the SDK; none of another's, which keeps them to itself."""
+    return getattr(instrument, "_callbacks", ())
+
+
+def set_callbacks(instrument: Any, callbacks: Sequence[Any]) -> None:
+    """Let an observable instrument of the SDK have these callbacks; one of others has its own."""
+    if hasattr(instrument, "_callbacks"):
+        # A new list, since somebody may be going through the old one.
+        instrument._callbacks = [*callbacks]
 
 
 def kind_name(instrument: object) -> str:
