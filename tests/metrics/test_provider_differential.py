@@ -410,7 +410,7 @@ class Differential(RuleBasedStateMachine):
     )
     def create_observable(self, scope: Any, kind: str, name: str, unit: str, first: list[Any], callbacks: int) -> None:
         name += OBSERVED
-        identity = (name.lower(), scope, kind, unit)
+        identity = (name.lower(), scope[:2], kind, unit)
         if identity in self._instruments:
             return
         grows = kind == "observable_counter"
