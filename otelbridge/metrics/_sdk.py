@@ -8,14 +8,21 @@ one of these, so that this file is the only one to mend.
 # pyright: reportUnknownArgumentType=false
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from time import time_ns
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import trace as trace_api
-from opentelemetry.attributes import _clean_attribute_value
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
+from opentelemetry.context import (
+    _RUNTIME_CONTEXT,
+    _SUPPRESS_INSTRUMENTATION_KEY,
+    attach,
+    detach,
+    get_current,
+    set_value,
+)
+from opentelemetry.context.contextvars_context import ContextVarsRuntimeContext
 from opentelemetry.metrics import _Gauge as ApiGauge
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.metrics._internal import _ProxyMeterProvider  # pyright: ignore[reportPrivateUsage]
@@ -25,18 +32,22 @@ from opentelemetry.sdk.metrics import _internal  # pyright: ignore[reportPrivate
 from opentelemetry.sdk.metrics._internal import aggregation as _aggregation
 from opentelemetry.sdk.metrics._internal import metric_reader_storage as _storage
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
-from opentelemetry.sdk.metrics._internal.measurement import Measurement
+from opentelemetry.sdk.metrics._internal.measurement import Measurement as SdkMeasurement
+from opentelemetry.sdk.metrics.export import AggregationTemporality
 from opentelemetry.sdk.metrics.view import DefaultAggregation, View
 from opentelemetry.sdk.resources import _get_process_dependent_resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
+from opentelemetry.trace.propagation import _SPAN_KEY
 
 from otelbridge.diagnostics import delay_logs, warn_once
 from otelbridge.metrics.kinds import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Generator, Iterable, Sequence
+    from collections.abc import Container, Generator, Iterable
+    from contextvars import Token
 
+    from opentelemetry.context import Context
     from opentelemetry.metrics import (
         CallbackOptions,
         CallbackT,
@@ -222,13 +233,14 @@ __all__ = [
     "is_registered",
     "kind_name",
     "kind_of",
+    "notice_restart",
+    "on_first_span",
     "preferences",
     "process_resource",
     "register_reader",
     "registered_readers",
     "reservoir_of",
-    "trace_api",
-    "tracing",
+    "set_callbacks",
     "unobserved",
     "view_keys",
     "view_name",
@@ -248,30 +260,94 @@ def global_tracer_provider() -> TracerProvider | None:
 
 
 def clean_attributes(attributes: object) -> dict[str, AnyValue]:
-    """Clean attributes as the SDK does when a measurement is made.
+    """Clean attributes by the rules of the SDK; what is equal to a reader becomes equal, whoever comes first.
+
+    Subclasses of texts and numbers, enumerations among them, become the text or number they are, and minus zero
+    becomes zero. A key that is no text becomes one, unless there is a text of that name.
 
     Args:
-        attributes: What the caller gave; None means none.
+        attributes: What the caller gave; None means none. It is read once: another thread may change it meanwhile.
 
     Returns:
-        A new dictionary with what the SDK accepts; empty, and reported once, where it is no mapping.
+        A new dictionary with what may be an attribute; empty, and reported once, where it is no mapping.
     """
     if attributes is None:
         return {}
-    if not isinstance(attributes, Mapping):
-        warn_once(
-            ("attributes", type(attributes).__name__), "Attributes are a mapping, not %.100r; left out.", attributes
-        )
-        return {}
-    cleaned = cast("Mapping[str, AnyValue]", _clean_attribute_value(cast("AnyValue", attributes), None))
-    return {_encodable(key): _encodable(value) for key, value in cleaned.items()}
+    try:
+        if attributes.__class__ is dict:
+            return _clean_mapping(cast("dict[object, object]", attributes).copy())
+        if isinstance(attributes, Mapping):
+            return _clean_mapping(dict(cast("Mapping[object, object]", attributes)))
+        problem = "Attributes are a mapping, not %.100r; left out."
+    except Exception as error:  # a mapping or value of the caller's own making may raise anything
+        problem, attributes = "Attributes cannot be read; left out. Reading them raised %.100r.", error
+    warn_once(("attributes", type(attributes).__name__), problem, attributes)
+    return {}
 
 
-def _encodable(value: Any) -> Any:
+def _clean_mapping(given: Mapping[object, object]) -> dict[str, Any]:
+    cleaned: dict[str, Any] = {}
+    for key, value in given.items():
+        if not key:
+            warn_once(("attributes", "empty key"), "The attribute key %.100r is no text, or empty; left out.", key)
+        elif isinstance(key, str):
+            cleaned[_text(key)] = _clean(value)
+        else:
+            text = _foreign(key, "key")
+            if text is not None:
+                cleaned.setdefault(text, _clean(value))
+    return cleaned
+
+
+def _clean(value: Any) -> Any:
+    if value.__class__ is str:
+        return _text(value)
+    for kind, clean in _CLEANERS:
+        if isinstance(value, kind):
+            return clean(value)
+    return _foreign(value, "value")
+
+
+def _text(value: str) -> str:
     # Half a surrogate pair cannot be written as UTF-8: one such label would make every scrape and export fail.
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "replace").decode("utf-8")
-    return value
+    text = str.__str__(value)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _foreign(value: object, what: str) -> str | None:
+    """Give the text of what cannot be an attribute; None where it has none that says anything."""
+    kind = type(value)
+    warn_once(
+        ("attributes", what, kind.__name__),
+        "An attribute has a %s of type %s, which becomes a text. Give texts, numbers, or sequences of them.",
+        what,
+        kind.__name__,
+    )
+    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
+        return None
+    try:
+        return _text(str(value))
+    except Exception:  # an object of the caller's own making may raise anything
+        return None
+
+
+_CLEANERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    ((bool, type(None)), lambda value: value),
+    (int, int.__int__),
+    (float, lambda value: float.__float__(value) + 0.0),
+    (str, _text),
+    (bytes, lambda value: b"".join((value,))),
+    (Sequence, lambda value: tuple(_clean(each) for each in value)),
+    (Mapping, lambda value: _clean_mapping(dict(value))),
+)
+"""What may be an attribute value. Exact types, since methods of a subclass would decide how they are shown."""
+
+
+class Measurement(SdkMeasurement):
+    """What was measured, for the SDK's aggregations, with attributes as ours have them."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "attributes", clean_attributes(self.attributes))
 
 
 def attribute_key(attributes: Mapping[str, AnyValue]) -> object:
@@ -403,17 +479,58 @@ def create_aggregation(match: ViewInstrumentMatch, attributes: Mapping[str, AnyV
     return aggregation._create_aggregation(match._instrument, attributes, factory, time_ns())
 
 
+def notice_restart(aggregation: Any, temporality: AggregationTemporality, now: int) -> None:
+    """Let what callbacks observe of a sum that only grows begin anew where it fell, before it is collected.
+
+    Metrics data model, "Resets and Gaps". What fell began again since the last collection, from nothing.
+
+    Args:
+        aggregation: An aggregation of the SDK that has taken the observations of this collection.
+        temporality: What the collection asks for.
+        now: Time of the collection, in nanoseconds since the epoch.
+    """
+    if not isinstance(aggregation, _aggregation._SumAggregation) or not aggregation._instrument_is_monotonic:
+        return
+    if aggregation._instrument_aggregation_temporality is AggregationTemporality.DELTA or aggregation._value is None:
+        return
+    fell = aggregation._value < aggregation._previous_value
+    if temporality is AggregationTemporality.DELTA:
+        aggregation._previous_value = 0 if fell else aggregation._previous_value
+        return
+    # Of cumulative sums the SDK keeps neither the value nor the time of the last collection.
+    if fell:
+        aggregation._start_time_unix_nano = aggregation._previous_collection_start_nano
+    aggregation._previous_value, aggregation._previous_collection_start_nano = aggregation._value, now
+
+
 def attributes_of(aggregation: Any) -> Mapping[str, AnyValue]:
     """Give the attribute set of an aggregation of the SDK."""
     return aggregation._attributes or {}
 
 
-def tracing() -> bool:
-    """Tell whether somebody has set up tracing, without which no measurement is inside a sampled span.
+def on_first_span(tell: Callable[[], None]) -> None:
+    """Learn of the first span that is in a context of this process, or may have been before.
 
-    `otelbridge.metrics.writers` reads the same attribute of `trace_api` itself.
+    Args:
+        tell: Called before the context is attached. It may be called more than once.
     """
-    return trace_api._TRACER_PROVIDER is not None
+    if type(_RUNTIME_CONTEXT) is not ContextVarsRuntimeContext or trace_api._TRACER_PROVIDER is not None:
+        tell()
+        return
+    if _SPAN_KEY in get_current():
+        tell()
+        return
+    attach_unseen = _RUNTIME_CONTEXT.attach
+
+    def attach_seen(context: Context) -> Token[Context]:
+        if _SPAN_KEY in context:
+            tell()
+            # Nothing is left to learn. Others may have put theirs in the place of this.
+            if vars(_RUNTIME_CONTEXT).get("attach") is attach_seen:
+                vars(_RUNTIME_CONTEXT).pop("attach", None)
+        return attach_unseen(context)
+
+    vars(_RUNTIME_CONTEXT)["attach"] = attach_seen
 
 
 @contextmanager
@@ -540,8 +657,15 @@ def is_enabled(instrument: Any) -> bool:
 
 
 def callbacks_of(instrument: Any) -> Sequence[Callable[[CallbackOptions], Iterable[Any]]]:
-    """Give the callbacks of an observable instrument."""
-    return instrument._callbacks
+    """Give the callbacks of an observable instrument of the SDK; none of another's, which keeps them to itself."""
+    return getattr(instrument, "_callbacks", ())
+
+
+def set_callbacks(instrument: Any, callbacks: Sequence[Any]) -> None:
+    """Let an observable instrument of the SDK have these callbacks; one of others has its own."""
+    if hasattr(instrument, "_callbacks"):
+        # A new list, since somebody may be going through the old one.
+        instrument._callbacks = [*callbacks]
 
 
 def kind_name(instrument: object) -> str:

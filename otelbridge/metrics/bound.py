@@ -3,8 +3,8 @@
 Written out as `otelbridge.metrics.writers` is, and for the same reason.
 """
 
-# pyright: reportPrivateUsage=false, reportUnknownVariableType=false
-# (of `trace_api`, see the note there; and of types of amounts)
+# pyright: reportUnknownVariableType=false
+# (of types of amounts)
 from __future__ import annotations
 
 from bisect import bisect_left
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from otelbridge.metrics._sdk import trace_api, tracing
+from otelbridge.metrics import exemplars
 from otelbridge.metrics.series import LOCK_FREE
 from otelbridge.metrics.writers import LARGE, create_check
 
@@ -68,7 +68,7 @@ def create_bound_writer(
 
 def _sum(bound: _Bound) -> BoundWrite:
     resolve, check, signed, watch, offer = bound.resolve, bound.check, bound.signed, bound.watch, bound.offer
-    traced = watch is tracing
+    traced = watch is exemplars.within_span
     one = _ONE
     series: Any = None
 
@@ -105,7 +105,7 @@ def _sum(bound: _Bound) -> BoundWrite:
                 series = resolve()
             series.record(amount)
         if traced:
-            if trace_api._TRACER_PROVIDER is not None:
+            if exemplars.spans is not None:
                 offer(amount, series)
         elif watch is not None and watch():
             offer(amount, series)
@@ -115,7 +115,7 @@ def _sum(bound: _Bound) -> BoundWrite:
 
 def _histogram(bound: _Bound) -> BoundWrite:
     resolve, check, watch, offer = bound.resolve, bound.check, bound.watch, bound.offer
-    traced = watch is tracing
+    traced = watch is exemplars.within_span
     series: Any = None
     bounds: Any = None
 
@@ -142,7 +142,7 @@ def _histogram(bound: _Bound) -> BoundWrite:
         else:
             series.widen(at, amount)
         if traced:
-            if trace_api._TRACER_PROVIDER is not None:
+            if exemplars.spans is not None:
                 offer(amount, series)
         elif watch is not None and watch():
             offer(amount, series)
@@ -152,13 +152,15 @@ def _histogram(bound: _Bound) -> BoundWrite:
 
 def _last(bound: _Bound) -> BoundWrite:
     resolve, check, watch, offer = bound.resolve, bound.check, bound.watch, bound.offer
-    traced, unsigned = watch is tracing, not bound.signed
+    traced, unsigned = watch is exemplars.within_span, not bound.signed
     series: Any = None
 
     def set_(amount: Any) -> None:
         nonlocal series
         # A view may keep the last value of a counter too, which takes no negative amounts.
-        if unsigned or (type(amount) is not int and (type(amount) is not float or not -inf < amount < inf)):
+        if unsigned or not (
+            -LARGE < amount < LARGE if type(amount) is int else type(amount) is float and -inf < amount < inf
+        ):
             amount = check(amount)
             if amount is None:
                 return
@@ -168,7 +170,7 @@ def _last(bound: _Bound) -> BoundWrite:
         if series.marks is not None:
             series.publish()
         if traced:
-            if trace_api._TRACER_PROVIDER is not None:
+            if exemplars.spans is not None:
                 offer(amount, series)
         elif watch is not None and watch():
             offer(amount, series)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from functools import partial
 from time import time_ns
@@ -12,15 +11,16 @@ from opentelemetry.context import get_current
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
+from otelbridge.concurrency import forks
 from otelbridge.metrics._sdk import (
     Measurement,
     SynchronousMeasurementConsumer,
     is_enabled,
     preferences,
-    tracing,
 )
 from otelbridge.metrics.bound import create_bound_writer
 from otelbridge.metrics.callbacks import Callbacks
+from otelbridge.metrics.exemplars import within_span
 from otelbridge.metrics.guests import Guests
 from otelbridge.metrics.instruments import SYNCHRONOUS, bind_to_nothing
 from otelbridge.metrics.limits import Limits
@@ -78,6 +78,7 @@ class Consumer(SynchronousMeasurementConsumer):
         hide: Hide = as_they_are,
     ) -> None:
         super().__init__(configuration, ())
+        forks.adopt(self._lock)
         self._processes = processes
         self._streams = StreamRegistry(configuration.views, processes, series_limit, hide)
         self._limit = cardinality_limit
@@ -91,8 +92,8 @@ class Consumer(SynchronousMeasurementConsumer):
         self._sources: tuple[Source, ...] = ()
         self._watch = self._create_watch()
         # Not the SDK's lock, which is held while callbacks run: a callback may create instruments.
-        self._wiring = threading.RLock()
-        self._observing = threading.RLock()
+        self._wiring = forks.lock()
+        self._observing = forks.lock()
         self._callbacks = Callbacks()
         if processes is not None:
             processes.watch(self.observe, self._observes, self._streams.tidy)
@@ -204,14 +205,10 @@ class Consumer(SynchronousMeasurementConsumer):
         self._callbacks.close()
 
     def after_fork(self) -> None:
-        """Begin anew in a forked child: its locks are free, its values zero."""
-        self._lock = threading.Lock()
-        self._wiring = threading.RLock()
-        self._observing = threading.RLock()
+        """Begin anew in a forked child: its values are zero."""
         self._callbacks.after_fork()
         if self._processes is not None:
             self._processes.after_fork()
-        self._count.after_fork()
         self._streams.after_fork()
         for storage in self._reader_storages.values():
             storage.after_fork()
@@ -351,7 +348,7 @@ class Consumer(SynchronousMeasurementConsumer):
     def _create_watch(self) -> Watch | None:
         if isinstance(self._sdk_config.exemplar_filter, AlwaysOffExemplarFilter):
             return None
-        return tracing if isinstance(self._sdk_config.exemplar_filter, TraceBasedExemplarFilter) else _always
+        return within_span if isinstance(self._sdk_config.exemplar_filter, TraceBasedExemplarFilter) else _always
 
 
 def _with_attributes(write: Write, attributes: Attributes, amount: float) -> None:
@@ -368,8 +365,10 @@ def _offer_to(stream: Stream, configuration: Any) -> Offer:
     def offer(amount: float, attributes: Attributes, context: Context | None, series: Series) -> None:
         current = context or get_current()
         if exemplars.should_sample(amount, time_ns(), attributes, current):
+            # What stands in a reservoir must not follow the caller's dictionary.
+            kept = attributes and {**attributes}
             for match in stream.matches:
-                match.offer(amount, attributes, current, series)
+                match.offer(amount, kept, current, series)
 
     return offer
 

@@ -18,7 +18,6 @@ Why each single store leaves a row that others can read says `otelbridge.cells.e
 
 from __future__ import annotations
 
-import threading
 from array import array
 from collections import deque
 from math import inf
@@ -39,6 +38,7 @@ from otelbridge.cells.exponential import (
     unrolled,
     wider,
 )
+from otelbridge.concurrency import forks
 from otelbridge.errors import ConfigError
 from otelbridge.metrics.scales import Exponential, Sides, buckets_of, finest_index, sides_of
 from otelbridge.metrics.series import LOCK_FREE, Series
@@ -415,8 +415,7 @@ class QueuedExponentialSeries(ExponentialSeries):
     __slots__ = ("_guard", "_queue")
 
     def _begin(self) -> None:
-        # A forked child may have the lock from a thread that it does not have.
-        self._guard: Any = threading.RLock()
+        self._guard: Any = forks.lock()
         self._queue: deque[int | float] = deque()
         super()._begin()
 

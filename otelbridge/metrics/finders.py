@@ -69,13 +69,15 @@ class Finder:
         try:
             items = (*attributes.items(),)
             entry = self._by_items.get(items)
+            if entry is not None and items[entry.at][1].__class__ is entry.type:
+                return entry.series
+            # What is looked up and what is remembered must be the same, though another thread may change the caller's.
+            given = dict(items)
         except Exception:  # unhashable values, or no mapping at all: the stream says what it makes of it
             return self._stream.find(attributes)
-        if entry is not None and items[entry.at][1].__class__ is entry.type:
-            return entry.series
-        series = self._stream.find(attributes)
-        if attributes.__class__ is dict and not self._stream.is_overflow(series):
-            self._remember(attributes, items, series)
+        series = self._stream.find(given)
+        if not self._stream.is_overflow(series):
+            self._remember(given, items, series)
         return series
 
     def drop(self, gone: Collection[Series]) -> None:
@@ -92,7 +94,10 @@ class Finder:
 
     def _remember(self, attributes: dict[str, Any], items: tuple[tuple[str, Any], ...], series: Series) -> None:
         values = [value for _, value in items]
-        if not all(value.__class__ in _SAFE for value in values) or any(value != value for value in values):  # noqa: PLR0124
+        # Keys 1 and True are equal, but become different texts.
+        if not all(key.__class__ is str and value.__class__ in _SAFE for key, value in items):
+            return
+        if any(value != value for value in values):  # noqa: PLR0124  # NaN
             return
         if sum(value.__class__ is not str for value in values) > 1:
             return

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from otelbridge.cells.nudge import Bell
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import origin_of, warn_once
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Keeper:
         self._observe: Callable[[], None] = _nothing
         self._observing: Callable[[], bool] = _never
         self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
+        self._stopped = forks.event()
         self._bell: Bell | None = None
 
     @property

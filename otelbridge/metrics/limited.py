@@ -14,8 +14,8 @@ from otelbridge.metrics._sdk import (
     ViewInstrumentMatch,
     attribute_key,
     attributes_of,
-    clean_attributes,
     create_aggregation,
+    notice_restart,
     view_keys,
 )
 from otelbridge.metrics.limits import report_overflow
@@ -98,6 +98,8 @@ class LimitedMatch(ViewInstrumentMatch):
         self, collection_aggregation_temporality: AggregationTemporality, collection_start_nanos: int
     ) -> Sequence[Any] | None:
         """Give the reader's points; what the SDK's aggregation cannot merge costs this stream alone."""
+        for aggregation in self._attributes_aggregation.copy().values():
+            notice_restart(aggregation, collection_aggregation_temporality, collection_start_nanos)
         try:
             points = super().collect(collection_aggregation_temporality, collection_start_nanos)
         except Exception as error:  # the SDK's exponential histogram fails on some scales
@@ -125,9 +127,8 @@ class LimitedMatch(ViewInstrumentMatch):
         given = measurement.attributes
         if not given or self._hide is as_they_are:
             return measurement
-        cleaned = clean_attributes(given)
-        shown = self._hide(cleaned)
-        return measurement if shown is cleaned else replace(measurement, attributes=shown)
+        shown = self._hide(given)
+        return measurement if shown is given else replace(measurement, attributes=shown)
 
     def _has_room(self) -> bool:
         return self._sets() < self._limit and not self._held.full

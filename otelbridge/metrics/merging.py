@@ -120,12 +120,17 @@ def _readings(own: Any, place: Place | None, totals: Totals) -> list[tuple[float
     if own is not None and own.last is not None:
         published: Any = own.marks
         stamp: float = inf if own.silent or published is None else abs(published[own.marks_at + 1])
-        found.append((stamp, own.last[0]))
+        found.append((stamp, _as_stored(own.last[0])))
     if place is not None:
         value, stamp = totals.marks[place.marks : place.marks + 2]
         if stamp:
             found.append((abs(stamp), int(value) if stamp < 0 else value))
     return found
+
+
+def _as_stored(value: int | float) -> int | float:
+    """Give a value as a cell holds it, and as the other processes therefore see it: rounded beyond 2**53."""
+    return value if type(value) is float else int(float(value))
 
 
 _Reading = tuple[float, "int | float"]
@@ -147,7 +152,7 @@ def _merge_histogram(series: Any, parts: Parts, totals: Totals) -> bool:
     for own, place in parts:
         if own is not None:
             row = [*own.counts, own.sum]
-            sums.append(row.pop())
+            sums.append(_as_stored(row.pop()))
             counts = list(map(add, counts, row))
             low, high = min(low, own.low, own.min), max(high, own.high, own.max)
         if place is not None:

@@ -9,6 +9,7 @@ from otelbridge.concurrency import forks
 from otelbridge.diagnostics import late_warnings
 from otelbridge.metrics._sdk import SdkMeter, create_instrument, is_registered
 from otelbridge.metrics.instruments import SYNCHRONOUS, bind_to_nothing
+from otelbridge.metrics.observations import add_callbacks, reusable
 from otelbridge.metrics.writers import nothing
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 class Meter(SdkMeter):
     """Makes instruments by the SDK's own rules: names, duplicates, advice.
 
-    Observable instruments stay the SDK's: they are read when a reader collects, off the recording path.
+    Observable instruments stay the SDK's: they are read when a reader collects, off the recording path. One that is
+    asked for again is read by the callbacks of both.
 
     Args:
         scope: The instrumentation scope.
@@ -68,22 +70,22 @@ class Meter(SdkMeter):
         self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
     ) -> api.ObservableCounter:
         """Create an observable counter; see the OpenTelemetry API."""
-        create = partial(_observed, super().create_observable_counter, callbacks)
-        return self._create("observable_counter", create, name, unit, description)
+        create = partial(_unobserved, super().create_observable_counter)
+        return self._observe("observable_counter", create, callbacks, name, unit, description)
 
     def create_observable_up_down_counter(
         self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
     ) -> api.ObservableUpDownCounter:
         """Create an observable up-down counter; see the OpenTelemetry API."""
-        create = partial(_observed, super().create_observable_up_down_counter, callbacks)
-        return self._create("observable_up_down_counter", create, name, unit, description)
+        create = partial(_unobserved, super().create_observable_up_down_counter)
+        return self._observe("observable_up_down_counter", create, callbacks, name, unit, description)
 
     def create_observable_gauge(
         self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
     ) -> api.ObservableGauge:
         """Create an observable gauge; see the OpenTelemetry API."""
-        create = partial(_observed, super().create_observable_gauge, callbacks)
-        return self._create("observable_gauge", create, name, unit, description)
+        create = partial(_unobserved, super().create_observable_gauge)
+        return self._observe("observable_gauge", create, callbacks, name, unit, description)
 
     def _create(self, kind: str, create: Callable[[str, str, str], Any], name: str, unit: str, description: str) -> Any:
         if is_registered(self, kind, name, unit, description) or self._consumer.admit():
@@ -97,6 +99,20 @@ class Meter(SdkMeter):
             instrument.wire(nothing, bind_to_nothing, nothing)
         return instrument
 
+    def _observe(
+        self,
+        kind: str,
+        create: Callable[[str, str, str], Any],
+        callbacks: Sequence[CallbackT] | None,
+        name: str,
+        unit: str,
+        description: str,
+    ) -> Any:
+        instrument = self._create(kind, create, name, unit, description)
+        with late_warnings, self._instrument_registration_lock:
+            add_callbacks(instrument, reusable(callbacks))
+        return instrument
+
     def _adopt(self, instrument: Any) -> Any:
         with self._instrument_registration_lock:
             ours = SYNCHRONOUS.get(instrument.__class__)
@@ -107,5 +123,5 @@ class Meter(SdkMeter):
         return instrument
 
 
-def _observed(create: Callable[..., Any], callbacks: Any, name: str, unit: str, description: str) -> Any:
-    return create(name, callbacks, unit, description)
+def _unobserved(create: Callable[..., Any], name: str, unit: str, description: str) -> Any:
+    return create(name, None, unit, description)

@@ -7,6 +7,7 @@ cells, where whoever is scraped finds those of the others, so they are kept here
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from opentelemetry.sdk.metrics.export import NumberDataPoint
 
@@ -39,6 +40,8 @@ class ObservedStream(Stream):
         terms: See `Stream`.
         sharing: See `Stream`.
         adding: Whether observations that fall into one series are added, as sums are, or replace one another.
+        monotonic: Whether it counts what can only grow. A value that fell is of a source that began again: what it had
+            counted stays in the total, as that of a process that ended does.
         hide: See `Stream`.
     """
 
@@ -51,10 +54,14 @@ class ObservedStream(Stream):
         sharing: Sharing,
         *,
         adding: bool,
+        monotonic: bool = False,
         hide: Hide = as_they_are,
     ) -> None:
         super().__init__(name, kind, keep, terms, sharing, observed=True, hide=hide)
         self._adding = adding
+        self._grows = monotonic and kind.name == "sum"
+        self._counted: WeakKeyDictionary[Series, int | float] = WeakKeyDictionary()
+        """What the source of a series had counted before it began again."""
         self._lasting = sharing.shape.rule is Rule.SUM
         self._seen: dict[int, tuple[Series, Any]] = {}
         self._round: dict[int, tuple[Series, Any]] = {}
@@ -77,11 +84,19 @@ class ObservedStream(Stream):
         """End the round: what was observed counts now, what was not is gone."""
         before, self._seen = self._seen, self._round
         for series, value in self._seen.values():
-            series.observe(value)
+            series.observe(self._total(series, value) if self._grows else value)
         for key, (series, _) in before.items():
             # A counter that nobody observes any longer has counted what it has counted.
             if key not in self._seen and not self._lasting:
                 series.observe(None)
+
+    def _total(self, series: Any, value: int | float) -> int | float:
+        before = self._counted.get(series, 0)
+        total = transportable(before + value)
+        if total < series.value:
+            before = self._counted[series] = series.value
+            total = transportable(before + value)
+        return total
 
     def all(self) -> list[Series]:
         """Give the series that are observed now; of counters those, too, that once were."""
@@ -97,6 +112,7 @@ class ObservedStream(Stream):
         """See `Stream.after_fork`."""
         super().after_fork()
         self._seen, self._round = {}, {}
+        self._counted = WeakKeyDictionary()
 
 
 class ObservedMatch(ViewInstrumentMatch):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from otelbridge.cells.group import GroupDirectory, group_directory, remove_group
 from otelbridge.cells.lead import Lead
 from otelbridge.cells.nudge import ring
 from otelbridge.cells.shelf import Shelf
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.keeper import Keeper
 
@@ -91,8 +91,8 @@ class Processes:
         self._book: Book | None = None
         self._keeper: Keeper | None = None
         # Reentrant: a signal handler may record while this thread opens the book.
-        self._lock = threading.RLock()
-        self._reading = threading.RLock()
+        self._lock = forks.lock()
+        self._reading = forks.lock()
         self._leads: dict[str, Lead] = {}
         self._cells = 0
         self._tidy_up: Callable[[], None] = _nothing
@@ -229,8 +229,6 @@ class Processes:
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: it has a book of its own, from its first measurement on."""
-        self._lock = threading.RLock()
-        self._reading = threading.RLock()
         book, self._book = self._book, None
         if book is not None:
             book.abandon()

@@ -10,7 +10,13 @@ from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics import secrets
-from otelbridge.metrics._sdk import InstrumentationScope, process_resource, register_reader, registered_readers
+from otelbridge.metrics._sdk import (
+    InstrumentationScope,
+    clean_attributes,
+    process_resource,
+    register_reader,
+    registered_readers,
+)
 from otelbridge.metrics.consumer import Consumer
 from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT, positive
 from otelbridge.metrics.meter import Meter
@@ -110,7 +116,7 @@ class MeterProvider(SdkMeterProvider):
         """Give the meter of an instrumentation scope; see the OpenTelemetry API."""
         if self._disabled or self._shutdown or not name:
             return super().get_meter(name, version, schema_url, attributes)
-        scope = InstrumentationScope(name, version, schema_url, attributes)
+        scope = InstrumentationScope(name, version, schema_url, clean_attributes(attributes))
         meters: dict[Any, Any] = self._meters
         with late_warnings, self._meter_lock:
             meter = meters.get(scope)

@@ -58,6 +58,3 @@ class Quota:
         """
         with self._lock:
             self.used += number
-
-    def after_fork(self) -> None:
-        """Nothing: a forked child goes on counting."""

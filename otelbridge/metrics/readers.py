@@ -7,7 +7,6 @@ observable instruments of a process that is alone, aggregations of the user's ma
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -24,7 +23,15 @@ from opentelemetry.sdk.metrics.export import (
     NumberDataPoint,
 )
 
-from otelbridge.metrics._sdk import Gauge, MetricReaderStorage, ViewInstrumentMatch, kind_of, reservoir_of
+from otelbridge.concurrency import forks
+from otelbridge.metrics._sdk import (
+    Gauge,
+    MetricReaderStorage,
+    ViewInstrumentMatch,
+    clean_attributes,
+    kind_of,
+    reservoir_of,
+)
 from otelbridge.metrics.deltas import DeltaCheckpoint, Reads
 from otelbridge.metrics.limited import LimitedMatch
 from otelbridge.metrics.observed import ObservedMatch
@@ -157,8 +164,7 @@ class SharedMatch(ViewInstrumentMatch):
     def _shown(self, exemplar: Any) -> Any:
         # It has what a view leaves out of the series.
         given = exemplar.filtered_attributes
-        shown = self.stream.hide(given) if given else given
-        return exemplar if shown is given else replace(exemplar, filtered_attributes=shown)
+        return replace(exemplar, filtered_attributes=self.stream.hide(clean_attributes(given))) if given else exemplar
 
     def _start(self, series: Series, checkpoint: DeltaCheckpoint | None) -> int:
         if self.start is not None:
@@ -321,6 +327,7 @@ class Storage(MetricReaderStorage):
         merged: bool,
     ) -> None:
         super().__init__(configuration, temporality, aggregations)
+        forks.adopt(self._lock)
         self._limits = limits
         self._streams = streams
         self._adopted: set[Any] = set()
@@ -329,7 +336,6 @@ class Storage(MetricReaderStorage):
 
     def after_fork(self) -> None:
         """Begin anew in a forked child."""
-        self._lock = threading.RLock()
         for matches in self._instrument_view_instrument_matches.values():
             for match in matches:
                 match.after_fork()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from opentelemetry.sdk.metrics import UpDownCounter
+from opentelemetry.sdk.metrics import ObservableCounter, UpDownCounter
 
+from otelbridge.concurrency import forks
 from otelbridge.metrics._sdk import advised_boundaries, kind_name, view_keys, view_name
 from otelbridge.metrics.identity import StreamIdentity, encode_attributes
 from otelbridge.metrics.kinds import Kind
@@ -48,7 +48,7 @@ class StreamRegistry:
         self.hide = hide
         """Hides what may not be shown of an attribute set."""
         self._streams: dict[object, Any] = {}
-        self._lock = threading.RLock()
+        self._lock = forks.lock()
         self.held = Quota(
             series_limit,
             "This process has reached its limit of %d attribute sets in all; further ones are counted together under "
@@ -106,9 +106,6 @@ class StreamRegistry:
 
     def after_fork(self) -> None:
         """Begin anew in a forked child."""
-        self._lock = threading.RLock()
-        for quota in (self.held, self._shown):
-            quota.after_fork()
         for stream in self.all():
             stream.after_fork()
 
@@ -156,9 +153,16 @@ class StreamRegistry:
             stream = self._streams.get(key)
             if stream is None:
                 name, keep = view_name(view) or instrument.name, view_keys(view)
-                terms, adding = self._terms(view, limit, lasting=False), kind.name == "sum"
-                stream = ObservedStream(name, kept, keep, terms, sharing, adding=adding, hide=self.hide)
-                self._streams[key] = stream
+                stream = self._streams[key] = ObservedStream(
+                    name,
+                    kept,
+                    keep,
+                    self._terms(view, limit, lasting=False),
+                    sharing,
+                    adding=kind.name == "sum",
+                    monotonic=isinstance(instrument, ObservableCounter),
+                    hide=self.hide,
+                )
             return stream
 
     def _terms(self, view: View, limit: Limit, *, lasting: bool) -> Terms:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.resources import OsResourceDetector, ProcessResourceDetector, Resource
 
+from otelbridge.metrics._sdk import clean_attributes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from opentelemetry.util.types import AttributeValue
 
     from otelbridge.config.options import Config, ResourceValue
 
@@ -68,13 +68,10 @@ def create_resource(config: Config, group: str = "") -> Resource:
     # `create` brings telemetry.sdk.*, a service.instance.id and the fallback name of the service. It also runs
     # detectors of its own that the environment names, one of which shows the command line.
     resource = Resource.create({**detected, **config.resource_attributes, **said})
-    kept = {key: _encodable(value) for key, value in resource.attributes.items() if not key.startswith(_SECRETIVE)}
-    return Resource(kept, resource.schema_url)
-
-
-def _encodable(value: AttributeValue) -> AttributeValue:
     # The environment and paths hold lone surrogates where they are no UTF-8, and one would fail every scrape.
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+    cleaned = clean_attributes(resource.attributes)
+    kept = {key: value for key, value in cleaned.items() if not key.startswith(_SECRETIVE)}
+    return Resource(kept, resource.schema_url)
 
 
 def detect_process() -> Mapping[str, ResourceValue]:

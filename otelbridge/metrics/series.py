@@ -15,9 +15,7 @@ docs/decisions/0006-many-processes-as-one.md has that reasoning.
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from bisect import bisect_left
 from contextlib import AbstractContextManager, nullcontext
 from math import copysign, inf
@@ -25,6 +23,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
+from otelbridge.concurrency import forks
 from otelbridge.metrics.points import transportable
 
 if TYPE_CHECKING:
@@ -41,16 +40,7 @@ LOCK_FREE = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabl
 
 # Where it does, all series share one. A finalizer may record to any series while another is recorded to, so two
 # threads that held two locks could wait for each other. Reentrant, for signal handlers and such finalizers.
-_lock = threading.RLock()
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_lock = forks.lock()
 
 _SINK = memoryview(bytearray(32)).cast("d")
 _UNLOCKED = nullcontext()
@@ -118,7 +108,7 @@ class Series:
 
         Recording may have to wait for the lock of a stream, so this one is taken before that.
         """
-        return _UNLOCKED if LOCK_FREE else _lock
+        return _UNLOCKED if LOCK_FREE else cast("AbstractContextManager[Any]", _lock)
 
     def record(self, amount: int | float) -> None:
         """Take a measurement. `otelbridge.metrics.writers` does the same without the calls.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,8 @@ from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, WeakValueDictionary
 
-from otelbridge.diagnostics import warn_once
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics._sdk import clean_attributes
 from otelbridge.metrics.identity import encode_attributes
 from otelbridge.metrics.idle import Idle
@@ -114,7 +114,7 @@ class Stream:
         self.finders: WeakSet[Finder] = WeakSet()
         """What remembers series."""
         # Reentrant: a signal handler or finalizer may record while this thread makes a series.
-        self._lock = threading.RLock()
+        self._lock = forks.lock()
         self._merger = None if sharing is None else Merger(name, kind, terms, OVERFLOW, observed=observed)
         self._idle = Idle(terms.forget_after)
 
@@ -131,7 +131,7 @@ class Stream:
     def all(self) -> list[Series]:
         """Give every series that is shown, the overflow last."""
         if self._waiting:
-            with self._lock:
+            with late_warnings, self._lock:
                 self._catch_up()
         found = list(self._series.values())
         return found if self._overflow is None else [*found, self._overflow]
@@ -178,7 +178,7 @@ class Stream:
         series = self._series.get(key)
         if series is not None:
             return series
-        with self._lock:
+        with late_warnings, self._lock:
             series = self._series.get(key) or self._hidden.get(key)
             if series is not None:
                 return series
@@ -218,7 +218,7 @@ class Stream:
         if self.sharing is None:
             return
         for series in self.all():
-            with series.guard(), self._lock:
+            with late_warnings, series.guard(), self._lock:
                 if series.has_cell and series.code not in self._hidden_cells:
                     series.publish()
                 elif not series.silent and not self._house(series):
@@ -229,10 +229,10 @@ class Stream:
         if self.sharing is None:
             return
         for series in self.all():
-            with series.guard(), self._lock:
+            with late_warnings, series.guard(), self._lock:
                 if not series.silent:
                     self._house(series)
-        with self._lock:
+        with late_warnings, self._lock:
             for code, before in list(self._hidden_cells.items()):
                 cell = self._place(code)
                 if cell is not None and self.sharing.shape.adds:
@@ -245,7 +245,6 @@ class Stream:
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: what was counted before is the parent's."""
-        self._lock = threading.RLock()
         self._hidden_cells = {}
         self._changing = False
         self._waiting.clear()
@@ -338,7 +337,7 @@ class Stream:
 
     def _enter(self, series: Series) -> None:
         """Show a series that has taken its first value, since it was made or hidden, and give it its cell."""
-        with self._lock:
+        with late_warnings, self._lock:
             self._change(partial(self._bring_back, series))
 
     def _bring_back(self, series: Series) -> None:
@@ -375,7 +374,7 @@ class Stream:
                 self.name,
             )
             return
-        with series.guard(), self._lock:
+        with late_warnings, series.guard(), self._lock:
             self._change(partial(self._hide, key, series, seen))
         for finder in list(self.finders):
             finder.drop((series,))

@@ -12,24 +12,22 @@ reported once and goes no further.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import metrics as api
 from opentelemetry.metrics import _Gauge as ApiGauge  # the API exports it under this name only
 
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import late_warnings, warn_once
+from otelbridge.metrics.observations import add_callbacks, identify, reusable
 from otelbridge.metrics.quota import DEFAULT_INSTRUMENT_LIMIT, Quota
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from opentelemetry.context import Context
-    from opentelemetry.metrics import CallbackOptions, CallbackT, Observation
+    from opentelemetry.metrics import CallbackT
     from opentelemetry.util.types import Attributes
-
-    _Readings = Generator[Iterable[Observation], CallbackOptions, None]
 
 _CAUSE = "The measurement is lost, the application goes on; see the value and the attributes of the call"
 
@@ -162,8 +160,7 @@ class SwitchMeter(api.Meter):
         self._meter: api.Meter | None = None
         self.generation: object = None
         """Changes with every connection; what was resolved before is then another provider's."""
-        self._synchronous: dict[tuple[object, ...], Any] = {}
-        self._observables: list[_Plug] = []
+        self._plugs: dict[tuple[object, ...], Any] = {}
 
     @property
     def active(self) -> bool:
@@ -174,7 +171,7 @@ class SwitchMeter(api.Meter):
         """Point every instrument, made and to be made, at a provider; None unplugs them."""
         with late_warnings, self._lock:
             self._meter = None if provider is None else self._meter_of(provider)
-            for plug in (*self._synchronous.values(), *self._observables):
+            for plug in self._plugs.values():
                 plug.connect(self._meter)
             # Last: whoever sees it resolves with what is connected now.
             self.generation = object()
@@ -188,23 +185,16 @@ class SwitchMeter(api.Meter):
 
     def _make(self, kind: type[Any], identity: tuple[object, ...], create: Callable[[api.Meter], Any]) -> Any:
         # An identical request gets the same instrument: a caller that creates one a request must not
-        # grow the process, and the SDK would give it the same storage anyway.
+        # grow the process, and the SDK would give it the same storage anyway. Observable instruments are
+        # told apart by their callbacks too; the provider reads those of both.
         key = (kind, *identity)
         with late_warnings, self._lock:
-            plug = self._synchronous.get(key)
+            plug = self._plugs.get(key)
             if plug is None:
                 plug = kind(str(identity[0]), create)
                 if self._instruments is not None and self._instruments.take():
                     plug.connect(self._meter)
-                    self._synchronous[key] = plug
-            return plug
-
-    def _observe(self, kind: type[Any], name: str, create: Callable[[api.Meter], Any]) -> Any:
-        with late_warnings, self._lock:
-            plug = kind(name, create)
-            if self._instruments is not None and self._instruments.take():
-                plug.connect(self._meter)
-                self._observables.append(plug)
+                    self._plugs[key] = plug
             return plug
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> api.Counter:
@@ -247,33 +237,33 @@ class SwitchMeter(api.Meter):
         self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
     ) -> api.ObservableCounter:
         """Create an observable counter; see the OpenTelemetry API."""
-        reusable = _reusable(callbacks)
-        return self._observe(
+        kept = reusable(callbacks)
+        return self._make(
             _SwitchObservableCounter,
-            name,
-            lambda meter: meter.create_observable_counter(name, reusable, unit, description),
+            (name, unit, description, *map(identify, kept)),
+            lambda meter: add_callbacks(meter.create_observable_counter(name, kept, unit, description), kept),
         )
 
     def create_observable_up_down_counter(
         self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
     ) -> api.ObservableUpDownCounter:
         """Create an observable up-down counter; see the OpenTelemetry API."""
-        reusable = _reusable(callbacks)
-        return self._observe(
+        kept = reusable(callbacks)
+        return self._make(
             _SwitchObservableUpDownCounter,
-            name,
-            lambda meter: meter.create_observable_up_down_counter(name, reusable, unit, description),
+            (name, unit, description, *map(identify, kept)),
+            lambda meter: add_callbacks(meter.create_observable_up_down_counter(name, kept, unit, description), kept),
         )
 
     def create_observable_gauge(
         self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
     ) -> api.ObservableGauge:
         """Create an observable gauge; see the OpenTelemetry API."""
-        reusable = _reusable(callbacks)
-        return self._observe(
+        kept = reusable(callbacks)
+        return self._make(
             _SwitchObservableGauge,
-            name,
-            lambda meter: meter.create_observable_gauge(name, reusable, unit, description),
+            (name, unit, description, *map(identify, kept)),
+            lambda meter: add_callbacks(meter.create_observable_gauge(name, kept, unit, description), kept),
         )
 
 
@@ -290,34 +280,6 @@ def _boundaries(name: str, advisory: Sequence[float] | None) -> tuple[float, ...
             advisory,
         )
         return None
-
-
-def _reusable(callbacks: Sequence[CallbackT] | None) -> list[CallbackT]:
-    return [
-        _SentTo(cast("_Readings", callback)) if isinstance(callback, Generator) else callback
-        for callback in callbacks or ()
-    ]
-
-
-class _SentTo:
-    """A generator that serves as a callback, made callable.
-
-    The SDK advances one to its first yield when an instrument is created. Every provider would do so
-    again and swallow values, so it is done here, once, when it is first read.
-    """
-
-    def __init__(self, generator: _Readings) -> None:
-        self._generator = generator
-        self._advanced = False
-
-    def __call__(self, options: CallbackOptions) -> Iterable[Observation]:
-        try:
-            if not self._advanced:
-                self._advanced = True
-                next(self._generator)
-            return self._generator.send(options)
-        except StopIteration:
-            return []
 
 
 class SwitchMeterProvider(api.MeterProvider):

@@ -5,15 +5,14 @@ where a call would cost as much as the work, checks are made so that the common 
 comparisons, and nothing takes a lock, reads a clock or a context unless an exemplar may be wanted.
 """
 
-# pyright: reportPrivateUsage=false
-# (of `trace_api`, see the note in `create_writer`)
 from __future__ import annotations
 
 from bisect import bisect_left
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from otelbridge.metrics._sdk import clean_attributes, trace_api, tracing
+from otelbridge.metrics import exemplars
+from otelbridge.metrics._sdk import clean_attributes
 from otelbridge.metrics.amounts import exact, reject
 from otelbridge.metrics.finders import Finder
 from otelbridge.metrics.series import LOCK_FREE
@@ -87,8 +86,8 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
     plain: Any = None
     summing, bounds = LOCK_FREE and stream.kind.name == "sum", stream.kind.bounds
     histogram = LOCK_FREE and stream.kind.name == "histogram"
-    # What `tracing` tells, without the call, which would cost a third of a bound recording.
-    traced = watch is tracing
+    # What it tells, without the call, which would cost a third of a bound recording.
+    traced = watch is exemplars.within_span
 
     def learn(attributes: Any) -> Any:
         nonlocal fetch, width, single
@@ -159,7 +158,7 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
         else:
             series.record(amount)
         if traced:
-            if trace_api._TRACER_PROVIDER is not None:
+            if exemplars.spans is not None or context is not None:
                 offer(amount, attributes, context, series)
         elif watch is not None and watch():
             offer(amount, attributes, context, series)

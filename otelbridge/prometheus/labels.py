@@ -282,7 +282,7 @@ def _quote(text: str) -> str:
 
 
 _WRITERS: tuple[tuple[type, Callable[[Any], str]], ...] = (
-    (str, str),
+    (str, str.__str__),
     (bool, lambda value: "true" if value else "false"),
     (int, lambda value: str(int(value))),
     (float, lambda value: _float_text(float(value))),

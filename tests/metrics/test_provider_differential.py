@@ -2,8 +2,9 @@
 
 The SDK plays against itself first: that shows the comparison holds where it should. What is left out of
 the scripts because the providers differ on purpose: integers beyond 2**53 (cells are doubles), attribute
-sets beyond the limit, amounts that are no numbers, and readers added after the first measurement (they read
-what was recorded before, since there is one store).
+sets beyond the limit, amounts that are no numbers, readers added after the first measurement (they read
+what was recorded before, since there is one store), observable counters that fall or are below zero, and the same
+observable once more (its callbacks are added).
 """
 
 from __future__ import annotations
@@ -409,9 +410,14 @@ class Differential(RuleBasedStateMachine):
     )
     def create_observable(self, scope: Any, kind: str, name: str, unit: str, first: list[Any], callbacks: int) -> None:
         name += OBSERVED
-        scripts: list[list[Any]] = [first] + [[] for _ in range(callbacks - 1)]
+        identity = (name.lower(), scope[:2], kind, unit)
+        if identity in self._instruments:
+            return
+        grows = kind == "observable_counter"
+        scripts: list[Any] = [_Growing() if grows else [] for _ in range(callbacks)]
+        scripts[0][:] = first
         self._scripts.extend(scripts)
-        self._instruments.add((name.lower(), scope[:2], kind, unit))
+        self._instruments.add(identity)
         for side in self._sides:
             side.create(scope, kind, name, callbacks=[_player(script) for script in scripts], unit=unit)
         self._kinds.append(kind)
@@ -467,6 +473,13 @@ class Differential(RuleBasedStateMachine):
             raise
         assert unmatched(telling(streams(expected)), telling(streams(actual))) == ([], [])
         self._over = False
+
+
+class _Growing(list[Any]):
+    """Observations of what can only grow: new ones come on top of those before."""
+
+    def __setitem__(self, _all: slice, observations: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.extend((abs(amount), attributes) for amount, attributes in observations)
 
 
 def _player(script: list[tuple[float, Any]]) -> Any:

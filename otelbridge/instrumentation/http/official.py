@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import NoOpMeterProvider
 
@@ -127,7 +127,7 @@ class Official:
             middleware = getattr(built, "app", None)
             if isinstance(middleware, OpenTelemetryMiddleware):
                 middleware.default_span_details = self.details
-                plain: Any = middleware.app  # pyright: ignore[reportUnknownMemberType]
+                plain = cast("Any", middleware).app
                 middleware.app = self.inner(plain)
                 built.app = RequestRecorder(middleware, self.excluded_paths, self.methods, plain)
             else:
