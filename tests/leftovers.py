@@ -33,6 +33,7 @@ _strangers: set[int] = set()
 def contained() -> Iterator[None]:
     """Give this run its directory and its watchdog; fail when processes are left at the end."""
     directory = tempfile.mkdtemp(prefix=_PREFIX, dir=_memory())
+    Path(directory).chmod(0o711)  # tests that become another user have places in it
     mark = os.open(directory, os.O_RDONLY)
     watchdog = subprocess.Popen(
         [sys.executable, "-I", __file__, str(os.getpid()), directory],
