@@ -19,7 +19,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
-from otelbridge.cells.locks import GUARDED, owned
 from otelbridge.cells.names import BASE, DRAFT
 from otelbridge.cells.records import bodies
 from otelbridge.cells.segments import cast_slots
@@ -28,7 +27,8 @@ from otelbridge.cells.volume import DamagedError, read_at, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
+
+    from otelbridge.cells.private import Entry
 
 _MAGIC = b"otelbase"
 _HEAD = struct.Struct("<8sIIQ")
@@ -68,15 +68,15 @@ class State(Enum):
 class _Open:
     """An open file. Held open, it keeps the system from giving its inode number to a successor."""
 
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | GUARDED)
+    def __init__(self, path: Entry) -> None:
+        self.descriptor = path.open()
 
     def __del__(self) -> None:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
 
     def content(self) -> Content:
-        return decode(read_at(self.descriptor, 0, owned(self.descriptor).st_size))
+        return decode(read_at(self.descriptor, 0, os.fstat(self.descriptor).st_size))
 
 
 class Base:
@@ -101,7 +101,7 @@ class Base:
 
     def __init__(
         self,
-        path: Path,
+        path: Entry,
         content: Content,
         status: os.stat_result | None = None,
         state: State = State.SOUND,
@@ -135,7 +135,7 @@ class Base:
         return self._status is not None and _signature(status) == _signature(self._status)
 
 
-def load(path: Path, known: Content = EMPTY) -> Base:
+def load(path: Entry, known: Content = EMPTY) -> Base:
     """Read the base of a group.
 
     Args:
@@ -167,7 +167,7 @@ def load(path: Path, known: Content = EMPTY) -> Base:
         return Base(path, _draft(path) or known, status, State.DAMAGED, file)
 
 
-def has_draft(path: Path) -> bool:
+def has_draft(path: Entry) -> bool:
     """Tell whether there is a sound draft of the next base.
 
     Args:
@@ -226,9 +226,9 @@ def decode(data: bytes) -> Content:
     return Content(frozenset(data[_HEAD.size : names_end].decode().split()), log.bodies, slots)
 
 
-def _draft(path: Path) -> Content | None:
+def _draft(path: Entry) -> Content | None:
     try:
-        return _Open(path.with_name(DRAFT)).content()
+        return _Open(path.directory / DRAFT).content()
     except (OSError, DamagedError):
         return None
 

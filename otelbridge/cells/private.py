@@ -1,50 +1,269 @@
-"""Directories and files for one user alone."""
+"""Directories and files for one user alone, reached through open directories.
+
+Whoever may write to a directory on the way can put another one in the place a path names; what is open stays what it
+is. So a path is followed once, and from then on everything is done relative to the descriptor of the directory.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import sys
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otelbridge.cells.errors import UnusableError
-from otelbridge.cells.locks import GUARDED, PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
-_PRIVATE_DIRECTORY = 0o700
+PRIVATE: Final = 0o600
+"""The mode of every file of the room."""
+
+_PRIVATE_DIRECTORY: Final = 0o700
+
+# Not inherited by other programs, never through a symbolic link. Windows has none of these, and no shared cells.
+_GUARDED: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_LISTED: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _GUARDED
+# What is only passed through need not be readable.
+_HELD: Final = getattr(os, "O_PATH", 0) | _LISTED
 
 
-def make_private(path: Path) -> None:
-    """Make a directory for this user alone, or make sure that it is one.
+class Descriptor:
+    """An open file, closed with this object.
+
+    Programs that become daemons close whatever is open, and the number may be another file's afterwards: that is
+    neither used nor closed.
+
+    Args:
+        number: The number of the descriptor, which belongs to this object from now on.
+
+    Attributes:
+        status: What ``fstat`` said when it was new.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.status = os.fstat(number)
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still is the file it was."""
+        try:
+            return self._number >= 0 and os.path.samestat(self.status, os.fstat(self._number))
+        except OSError:
+            return False
+
+    @property
+    def number(self) -> int:
+        """Its number, to be used at once.
+
+        Raises:
+            OSError: If it was closed.
+        """
+        if not self.is_open:
+            raise OSError(errno.EBADF, "The file was closed by another part of the program")
+        return self._number
+
+    def close(self) -> None:
+        """Close it. Twice is once."""
+        number = self._number if self.is_open else -1
+        self._number = -1
+        if number >= 0:
+            os.close(number)
+
+
+class Directory:
+    """A directory, open. ``directory / name`` is an entry of it.
+
+    It is opened when it is first used, and again where the descriptor was closed by another part of the program and the
+    path still leads to the same directory. Another one is never used.
 
     Args:
         path: The directory.
+        held: It, open.
+
+    Attributes:
+        path: Where it was found, for messages.
+    """
+
+    def __init__(self, path: Path, held: Descriptor | None = None) -> None:
+        self.path = path
+        self._held = held
+
+    def __truediv__(self, name: str) -> Entry:
+        return Entry(self, name)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def held(self) -> Descriptor:
+        """It, open.
+
+        Raises:
+            FileNotFoundError: If another one is in its place.
+            OSError: If it cannot be opened.
+        """
+        held = self._held
+        if held is None or not held.is_open:
+            self._held = open_directory(self.path)
+            if held is not None and not os.path.samestat(self._held.status, held.status):
+                self._held = held
+                raise FileNotFoundError(errno.ENOENT, "Another directory is in its place", str(self.path))
+        return self._held
+
+    @property
+    def descriptor(self) -> int:
+        """The number of its descriptor, to be used while this object is there."""
+        return self.held.number
+
+    def stat(self) -> os.stat_result:
+        """Tell what the system says of it.
+
+        Raises:
+            FileNotFoundError: If it was removed.
+            OSError: If it cannot be opened.
+        """
+        status = os.fstat(self.descriptor)
+        if not status.st_nlink:
+            raise FileNotFoundError(errno.ENOENT, "The directory was removed", str(self.path))
+        return status
+
+    def names(self) -> list[str]:
+        """List it.
+
+        Raises:
+            OSError: If it cannot be listed now.
+        """
+        # What lists a descriptor moves its position, which forked children share.
+        descriptor = os.open(".", _LISTED, dir_fd=self.descriptor)
+        try:
+            with os.scandir(descriptor) as entries:
+                names = [entry.name for entry in entries]
+        finally:
+            os.close(descriptor)
+        if not names:
+            self.stat()  # one that was removed seems empty
+        return names
+
+    def enter(self, name: str, *, make: bool = False) -> Directory:
+        """Open a directory in it that is this user's alone.
+
+        Args:
+            name: Its name.
+            make: Whether it is made where it is missing.
+
+        Raises:
+            UnusableError: If it is not a directory, another user's, or open to others.
+            OSError: If it cannot be made or opened.
+        """
+        within, path = self.descriptor, self.path / name
+        if make:
+            with suppress(FileExistsError):
+                os.mkdir(name, _PRIVATE_DIRECTORY, dir_fd=within)
+                # The process' umask may have taken even the owner's rights.
+                os.chmod(name, _PRIVATE_DIRECTORY, dir_fd=within)
+        try:
+            found = Directory(path, Descriptor(os.open(name, _HELD, dir_fd=within)))
+        except OSError:
+            _require_private(path, (self / name).lstat())  # says why
+            raise
+        _require_private(path, found.stat())
+        return found
+
+    def parent(self) -> Directory:
+        """Open the directory it lies in, whatever its path leads to by now.
+
+        Raises:
+            UnusableError: If that is not this user's alone.
+            OSError: If it cannot be opened.
+        """
+        found = Directory(self.path.parent, Descriptor(os.open("..", _HELD, dir_fd=self.descriptor)))
+        _require_private(found.path, found.stat())
+        return found
+
+
+class Entry(NamedTuple):
+    """A name in a directory, as a path is one in the file system."""
+
+    directory: Directory
+    name: str
+
+    def __str__(self) -> str:
+        return str(self.directory.path / self.name)
+
+    def open(self, flags: int = os.O_RDONLY) -> int:
+        """Open the file of that name, if it is this user's.
+
+        Args:
+            flags: Flags of ``os.open``.
+
+        Returns:
+            Its descriptor.
+
+        Raises:
+            PermissionError: If it belongs to another user.
+            OSError: If it cannot be opened, or is a symbolic link.
+        """
+        descriptor = os.open(self.name, flags | _GUARDED, PRIVATE, dir_fd=self.directory.descriptor)
+        owner = os.fstat(descriptor).st_uid
+        if owner != os.geteuid():
+            os.close(descriptor)
+            raise PermissionError(f"the file {self} belongs to user {owner}, not to {os.geteuid()}")
+        return descriptor
+
+    def lstat(self) -> os.stat_result:
+        """Tell what the system says of it."""
+        return os.stat(self.name, dir_fd=self.directory.descriptor, follow_symlinks=False)
+
+    def is_at(self, descriptor: int) -> bool:
+        """Tell whether an open file is the one others find under the name."""
+        try:
+            return os.path.samestat(self.lstat(), os.fstat(descriptor))
+        except FileNotFoundError:
+            return False
+
+    def rename(self, other: Entry) -> None:
+        """Give it another name, in the place of what has that."""
+        os.rename(self.name, other.name, src_dir_fd=self.directory.descriptor, dst_dir_fd=other.directory.descriptor)
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        """Remove the name."""
+        try:
+            os.unlink(self.name, dir_fd=self.directory.descriptor)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+
+def opened(directory: Directory | Path) -> Directory:
+    """Give the directory a path names; one that is given stays as it is."""
+    return Directory(directory) if isinstance(directory, Path) else directory
+
+
+def open_directory(path: Path) -> Descriptor:
+    """Open a directory that is no symbolic link.
 
     Raises:
-        UnusableError: If it is not a directory, somebody else's, or open to others.
-        OSError: If it cannot be made.
+        UnusableError: On Windows, which cannot open directories and has no ``flock``.
+        OSError: If it cannot be opened.
     """
-    with suppress(FileExistsError):
-        path.mkdir(_PRIVATE_DIRECTORY)
-        # The process' umask may have taken even the owner's rights.
-        path.chmod(_PRIVATE_DIRECTORY)
-    status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode):
-        raise UnusableError(f"{path} is not a directory but a link or a file")
-    if status.st_uid != os.geteuid():
-        raise UnusableError(f"{path} belongs to user {status.st_uid}, not to {os.geteuid()}")
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise UnusableError(f"{path} has the mode {stat.S_IMODE(status.st_mode):o}, which lets others in")
+    if sys.platform == "win32":
+        raise UnusableError("this system has no flock, so processes cannot share cells; each one counts alone")
+    return Descriptor(os.open(path, _HELD))
 
 
-def create(path: Path, flags: int = 0) -> int:
+def create(entry: Entry, flags: int = 0) -> int:
     """Make a file for this user alone.
 
     Args:
-        path: The file, which must not exist.
+        entry: The file, which must not exist.
         flags: Further flags of ``os.open``.
 
     Returns:
@@ -53,7 +272,7 @@ def create(path: Path, flags: int = 0) -> int:
     Raises:
         OSError: If it exists or cannot be made.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | GUARDED | flags, PRIVATE)
+    descriptor = entry.open(os.O_RDWR | os.O_CREAT | os.O_EXCL | flags)
     try:
         os.fchmod(descriptor, PRIVATE)
     except BaseException:
@@ -62,62 +281,73 @@ def create(path: Path, flags: int = 0) -> int:
     return descriptor
 
 
-def fill(path: Path, content: bytes) -> None:
+def fill(entry: Entry, content: bytes) -> None:
     """Make a file for this user alone, with its content; after an error there is none.
 
     Args:
-        path: The file, which must not exist.
+        entry: The file, which must not exist.
         content: What is written.
 
     Raises:
         OSError: If it exists, cannot be made, or there is no room.
     """
-    descriptor = create(path)
+    descriptor = create(entry)
     try:
         rest = memoryview(content)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
     except BaseException:
-        path.unlink()
+        entry.unlink()
         raise
     finally:
         os.close(descriptor)
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(entry: Entry, content: bytes) -> None:
     """Put a file in the place of another one or none, whole, at once; after an error nothing has changed.
 
     Args:
-        path: The file.
+        entry: The file.
         content: What is written.
 
     Raises:
         OSError: If it cannot be made, or there is no room.
     """
-    with _draft(path, content) as draft:
-        draft.rename(path)
+    with _draft(entry, content) as draft:
+        draft.rename(entry)
 
 
-def establish(path: Path, content: bytes) -> None:
+def establish(entry: Entry, content: bytes) -> None:
     """Put a file in its place, whole, at once, unless there is one: of several who try, the first one decides.
 
     Args:
-        path: The file.
+        entry: The file.
         content: What is written.
 
     Raises:
         OSError: If it cannot be made, or there is no room.
     """
     # Unlike a rename, a link never replaces what another process was quicker to write.
-    with _draft(path, content) as draft, suppress(FileExistsError):
-        os.link(draft, path)
+    with _draft(entry, content) as draft, suppress(FileExistsError):
+        within = entry.directory.descriptor
+        os.link(draft.name, entry.name, src_dir_fd=within, dst_dir_fd=within)
 
 
 @contextmanager
-def _draft(path: Path, content: bytes) -> Generator[Path]:
-    draft = path.with_name(f"{path.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}")
+def _draft(entry: Entry, content: bytes) -> Generator[Entry]:
+    draft = entry.directory / f"{entry.name}.tmp-{os.getpid()}-{os.urandom(4).hex()}"
     fill(draft, content)
     try:
         yield draft
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _require_private(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISDIR(status.st_mode):
+        raise UnusableError(f"{path} is not a directory but a link or a file: remove it")
+    if status.st_uid != os.geteuid():
+        raise UnusableError(f"{path} belongs to user {status.st_uid}, not to {os.geteuid()}: remove it")
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        mode = stat.S_IMODE(status.st_mode)
+        raise UnusableError(f"{path} has the mode {mode:o}, which lets others in: give it the mode 700, or remove it")
