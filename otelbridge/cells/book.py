@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otelbridge.cells.errors import UnusableError
 from otelbridge.cells.locks import held, lock_now, unlock
 from otelbridge.cells.names import DESERTED, KEYS, MEMBERS, NEW, VALUES
-from otelbridge.cells.private import Descriptor, create, opened
+from otelbridge.cells.private import create, opened
 from otelbridge.cells.records import ABSENT, retired_record, revived_record, series_record, stream_record
 from otelbridge.cells.segments import Lane, Segment, ValuesFile
 from otelbridge.cells.shape import COUNTS, LOWS, MARKS, RAW, TOTALS
@@ -21,7 +21,7 @@ from otelbridge.cells.shape import COUNTS, LOWS, MARKS, RAW, TOTALS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from otelbridge.cells.private import Directory, Entry
+    from otelbridge.cells.private import Descriptor, Directory, Entry
     from otelbridge.cells.shape import Shape
 
 MAGIC: Final = 0x31303065_67646972
@@ -284,7 +284,7 @@ class Book:
 
 
 def _new_file(file: Entry, undo: contextlib.ExitStack, flags: int = 0) -> Descriptor:
-    descriptor = Descriptor(create(file, flags))
+    descriptor = create(file, flags)
     undo.callback(_remove, file)
     undo.callback(descriptor.close)
     return descriptor

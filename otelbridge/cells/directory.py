@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from otelbridge.cells.errors import UnusableError
 from otelbridge.cells.group import GroupDirectory, group_directory, remove_group, remove_orphans
-from otelbridge.cells.private import Directory, create, open_directory
+from otelbridge.cells.private import Directory, create
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,9 @@ __all__ = ["GroupDirectory", "UnusableError", "group_directory", "remove_group",
 
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 _IN_RAM: Final = ("/dev/shm", "/run")  # noqa: S108  # the directory in it is private, and checked
+_CURE: Final = (
+    "Name one with OTELBRIDGE_RUN_DIRECTORY in which this user may make files, and only root could replace them"
+)
 _TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108  # the same
 
 
@@ -48,10 +51,7 @@ def user_directory(setting: Path | None = None) -> tuple[Directory, str | None]:
             refused.append(f"{base} ({error.strerror or error})")
             continue
         return directory, _remark(directory.path, base, setting, refused)
-    raise UnusableError(
-        f"no directory can hold the cells that processes share; tried: {', '.join(refused)}. Name one with "
-        "OTELBRIDGE_RUN_DIRECTORY in which this user may make files, and no other but root may replace any"
-    )
+    raise UnusableError(f"no directory can hold the cells that processes share; tried: {', '.join(refused)}. {_CURE}")
 
 
 def in_memory(path: Path) -> bool:
@@ -89,15 +89,14 @@ def _bases(setting: Path | None) -> Iterator[Path]:
 
 
 def _usable(base: Path) -> Directory:
-    real = base.resolve(strict=True)
-    within = Directory(base, open_directory(real))
-    for path in dict.fromkeys((*reversed(base.parents), base, *reversed(real.parents))):
-        _require_safe(path, path.lstat())
+    within = Directory(base.resolve(strict=True))
     _require_safe(base, within.stat())
+    for path in dict.fromkeys((*base.parents, base, *within.path.parents)):
+        _require_safe(path, path.lstat())
     directory = within.enter(f"otelbridge-{os.geteuid()}", make=True)
     # Only an attempt tells of a read-only mount, a quota, or a file system without room for names.
     probe = directory / f".probe-{os.getpid()}-{os.urandom(4).hex()}"
-    os.close(create(probe))
+    create(probe)
     probe.unlink()
     return directory
 
@@ -115,7 +114,7 @@ def _require_safe(path: Path, status: os.stat_result) -> None:
 def _remark(path: Path, base: Path, setting: Path | None, refused: list[str]) -> str | None:
     remarks: list[str] = []
     if setting is not None and base != setting:
-        remarks.append(f"{refused[0]} cannot be used; the cells are in {path} instead")
+        remarks.append(f"{refused[0]} cannot be used; the cells are in {path} instead. {_CURE}")
     if not in_memory(path):
         remarks.append(
             f"{path} does not lie in memory, as far as the system tells: a measurement may wait for the disk. "

@@ -129,17 +129,10 @@ def _remove_books(directory: Directory, uids: Iterable[str], pause: Callable[[st
 
 
 def _remove_strays(directory: Directory) -> None:
-    """Remove files of books that never became visible, because their process died while it made them."""
-    if not _strays(directory):
-        return
+    """Remove what processes left that died while they made it: books without a key log, drafts."""
     with held(directory / MEMBERS) as alone:
-        for name in _strays(directory) if alone else ():
-            with suppress(OSError):
-                (directory / name).unlink()
-
-
-def _strays(directory: Directory) -> list[str]:
-    names = set(directory.names())
-    return [
-        name for name in names if name.startswith(STARTING) or (owner_of(name) and owner_of(name) + KEYS not in names)
-    ]
+        names = set(directory.names()) if alone else set[str]()
+        for name in names:
+            if name.startswith(STARTING) or (owner_of(name) and owner_of(name) + KEYS not in names):
+                with suppress(OSError):
+                    (directory / name).unlink()

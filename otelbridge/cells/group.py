@@ -23,7 +23,7 @@ from otelbridge.cells.names import (
     STARTED,
     is_ours,
 )
-from otelbridge.cells.private import Descriptor, Directory, create, establish, opened
+from otelbridge.cells.private import Directory, create, establish, opened
 from otelbridge.cells.volume import report
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class GroupDirectory(Directory):
     def __init__(self, directory: Directory) -> None:
         super().__init__(directory.path, directory.held)
         self.started_ns = _started(directory)
-        self._presence = Descriptor(join(directory / PRESENT))
+        self._presence = join(directory / PRESENT)
 
     def leave(self) -> None:
         """Leave the group: this process does not keep the directory from being removed any longer."""
@@ -192,21 +192,20 @@ def _started(directory: Directory) -> int:
     """When the group began; the first process to ask decides."""
     file = directory / STARTED
     try:
-        descriptor = file.open()
+        said = file.open()
     except FileNotFoundError:
         establish(file, b"%d\n" % time.time_ns())
-        descriptor = file.open()
-    with os.fdopen(descriptor, "rb") as content:
-        text = content.read().strip()
+        said = file.open()
+    text = said.read().strip()
     if text.isdigit():
         return int(text)
     report("started", f"{file} does not say when the group began")
-    return file.lstat().st_mtime_ns
+    return said.status.st_mtime_ns
 
 
 def _mark_deserted(directory: Directory) -> None:
     with suppress(FileExistsError):
-        os.close(create(directory / DESERTED))
+        create(directory / DESERTED)
 
 
 def _long_deserted(directory: Directory, older_than: float) -> bool:
@@ -228,14 +227,11 @@ def _clear(directory: Directory, ripe: Callable[[], bool]) -> bool:
         others = sorted((name for name in directory.names() if name not in _LOCKS), key=lambda name: name != RESOURCE)
         for name in (*others, *_LOCKS):
             (directory / name).unlink()
-        user = directory.parent()
+        user = directory.enter("..")
         os.rmdir(directory.path.name, dir_fd=user.descriptor)
     return True
 
 
 def _has_owner(keys: Entry) -> bool:
-    descriptor = keys.open()
-    try:
-        return is_held(descriptor)
-    finally:
-        os.close(descriptor)
+    file = keys.open()
+    return is_held(file.number)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from otelbridge.cells.locks import lock_now, unlock
-from otelbridge.cells.private import Descriptor, opened
+from otelbridge.cells.private import opened
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from otelbridge.cells.private import Directory
+    from otelbridge.cells.private import Descriptor, Directory
 
 
 _leads: WeakSet[Lead] = WeakSet()
@@ -81,14 +81,14 @@ class Lead:
         self._held = None
 
     def _keep(self) -> bool:
-        if self._held is not None and self._held.is_open and self._file.is_at(self._held.number):
+        if self._held is not None and self._held.is_open and self._file.is_at(self._held):
             return True
         self._held = None
         return False
 
     def _take(self) -> bool:
-        held = Descriptor(self._file.open(os.O_RDWR | os.O_CREAT))
-        taken = lock_now(held.number) and self._file.is_at(held.number)
+        held = self._file.open(os.O_RDWR | os.O_CREAT)
+        taken = lock_now(held.number) and self._file.is_at(held)
         if taken:
             self._held = held
         return taken

@@ -20,7 +20,7 @@ if sys.platform != "win32":
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from otelbridge.cells.private import Entry
+    from otelbridge.cells.private import Descriptor, Entry
 
 _PAUSE = 0.002
 _JOIN_WAIT = 1.0
@@ -89,44 +89,40 @@ def held(file: Entry, *, shared: bool = False, wait: float = 0.0, make: bool = T
     Raises:
         OSError: If the file cannot be opened, or is not this user's.
     """
-    descriptor = _locked(file, shared=shared, until=time.monotonic() + wait, flags=os.O_CREAT if make else 0)
+    held = _locked(file, shared=shared, until=time.monotonic() + wait, flags=os.O_CREAT if make else 0)
     try:
-        yield descriptor is not None
+        yield held is not None
     finally:
-        if descriptor is not None:
-            unlock(descriptor)
-            os.close(descriptor)
+        if held is not None and held.is_open:
+            unlock(held.number)
+            held.close()
 
 
-def join(file: Entry) -> int:
-    """Share the lock of a lock file for as long as the descriptor, or a copy of it in a forked child, is open.
+def join(file: Entry) -> Descriptor:
+    """Share the lock of a lock file for as long as it, or a copy of it in a forked child, is open.
 
     Args:
         file: The lock file, which is made when it is missing.
 
     Returns:
-        The descriptor.
+        It, open.
 
     Raises:
-        OSError: If the file cannot be opened, is not this user's, or somebody holds its lock alone.
+        OSError: If the file cannot be opened, is not this user's, or another process holds its lock alone.
     """
-    descriptor = _locked(file, shared=True, until=time.monotonic() + _JOIN_WAIT)
-    if descriptor is None:
+    held = _locked(file, shared=True, until=time.monotonic() + _JOIN_WAIT)
+    if held is None:
         raise UnusableError(f"{file} is locked by another process")
-    return descriptor
+    return held
 
 
-def _locked(file: Entry, *, shared: bool, until: float, flags: int = os.O_CREAT) -> int | None:
+def _locked(file: Entry, *, shared: bool, until: float, flags: int = os.O_CREAT) -> Descriptor | None:
     while True:
-        descriptor = file.open(os.O_RDWR | flags)
-        try:
-            # It may have been removed and made anew before it was locked.
-            if lock_now(descriptor, shared=shared) and file.is_at(descriptor):
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
+        held = file.open(os.O_RDWR | flags)
+        # It may have been removed and made anew before it was locked.
+        if lock_now(held.number, shared=shared) and file.is_at(held):
+            return held
+        held.close()
         if time.monotonic() >= until:
             return None
         time.sleep(_PAUSE)

@@ -61,14 +61,35 @@ class Descriptor:
 
     @property
     def number(self) -> int:
-        """Its number, to be used at once.
+        """Its number, to be used while this object is there.
 
         Raises:
             OSError: If it was closed.
         """
         if not self.is_open:
-            raise OSError(errno.EBADF, "The file was closed by another part of the program")
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self._number
+
+    def read(self, start: int = 0, size: int | None = None) -> bytes:
+        """Read a stretch of the file.
+
+        Args:
+            start: The first byte.
+            size: How many bytes; None takes what it had when it was opened.
+
+        Returns:
+            The bytes; fewer when the file ends before.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        left = self.status.st_size - start if size is None else size
+        pieces: list[bytes] = []
+        while left > 0 and (piece := os.pread(self.number, left, start)):
+            pieces.append(piece)
+            start += len(piece)
+            left -= len(piece)
+        return b"".join(pieces)
 
     def close(self) -> None:
         """Close it. Twice is once."""
@@ -107,16 +128,22 @@ class Directory:
         """It, open.
 
         Raises:
+            UnusableError: On Windows, which cannot open directories and has no ``flock``.
             FileNotFoundError: If another one is in its place.
             OSError: If it cannot be opened.
         """
         held = self._held
         if held is None or not held.is_open:
-            self._held = open_directory(self.path)
-            if held is not None and not os.path.samestat(self._held.status, held.status):
-                self._held = held
+            if sys.platform == "win32":
+                raise UnusableError("this system has no flock, so processes cannot share cells; each one counts alone")
+            known = held
+            if known is not None:
+                known.close()  # or it would take the same number for its own
+            held = Descriptor(os.open(self.path, _HELD))
+            if known is not None and not os.path.samestat(held.status, known.status):
                 raise FileNotFoundError(errno.ENOENT, "Another directory is in its place", str(self.path))
-        return self._held
+            self._held = held
+        return held
 
     @property
     def descriptor(self) -> int:
@@ -142,18 +169,15 @@ class Directory:
             OSError: If it cannot be listed now.
         """
         # What lists a descriptor moves its position, which forked children share.
-        descriptor = os.open(".", _LISTED, dir_fd=self.descriptor)
-        try:
-            with os.scandir(descriptor) as entries:
-                names = [entry.name for entry in entries]
-        finally:
-            os.close(descriptor)
+        listed = Descriptor(os.open(".", _LISTED, dir_fd=self.descriptor))
+        with os.scandir(listed.number) as entries:
+            names = [entry.name for entry in entries]
         if not names:
             self.stat()  # one that was removed seems empty
         return names
 
     def enter(self, name: str, *, make: bool = False) -> Directory:
-        """Open a directory in it that is this user's alone.
+        """Open a directory in it, or ``..``, that is this user's alone.
 
         Args:
             name: Its name.
@@ -163,7 +187,7 @@ class Directory:
             UnusableError: If it is not a directory, another user's, or open to others.
             OSError: If it cannot be made or opened.
         """
-        within, path = self.descriptor, self.path / name
+        within, path = self.descriptor, self.path.parent if name == ".." else self.path / name
         if make:
             with suppress(FileExistsError):
                 os.mkdir(name, _PRIVATE_DIRECTORY, dir_fd=within)
@@ -177,17 +201,6 @@ class Directory:
         _require_private(path, found.stat())
         return found
 
-    def parent(self) -> Directory:
-        """Open the directory it lies in, whatever its path leads to by now.
-
-        Raises:
-            UnusableError: If that is not this user's alone.
-            OSError: If it cannot be opened.
-        """
-        found = Directory(self.path.parent, Descriptor(os.open("..", _HELD, dir_fd=self.descriptor)))
-        _require_private(found.path, found.stat())
-        return found
-
 
 class Entry(NamedTuple):
     """A name in a directory, as a path is one in the file system."""
@@ -198,40 +211,36 @@ class Entry(NamedTuple):
     def __str__(self) -> str:
         return str(self.directory.path / self.name)
 
-    def open(self, flags: int = os.O_RDONLY) -> int:
+    def open(self, flags: int = os.O_RDONLY) -> Descriptor:
         """Open the file of that name, if it is this user's.
 
         Args:
             flags: Flags of ``os.open``.
 
-        Returns:
-            Its descriptor.
-
         Raises:
             PermissionError: If it belongs to another user.
             OSError: If it cannot be opened, or is a symbolic link.
         """
-        descriptor = os.open(self.name, flags | _GUARDED, PRIVATE, dir_fd=self.directory.descriptor)
-        owner = os.fstat(descriptor).st_uid
-        if owner != os.geteuid():
-            os.close(descriptor)
-            raise PermissionError(f"the file {self} belongs to user {owner}, not to {os.geteuid()}")
-        return descriptor
+        file = Descriptor(os.open(self.name, flags | _GUARDED, PRIVATE, dir_fd=self.directory.descriptor))
+        if file.status.st_uid != os.geteuid():
+            raise PermissionError(f"the file {self} belongs to user {file.status.st_uid}, not to {os.geteuid()}")
+        return file
 
     def lstat(self) -> os.stat_result:
         """Tell what the system says of it."""
         return os.stat(self.name, dir_fd=self.directory.descriptor, follow_symlinks=False)
 
-    def is_at(self, descriptor: int) -> bool:
+    def is_at(self, file: Descriptor) -> bool:
         """Tell whether an open file is the one others find under the name."""
         try:
-            return os.path.samestat(self.lstat(), os.fstat(descriptor))
+            return os.path.samestat(self.lstat(), file.status)
         except FileNotFoundError:
             return False
 
     def rename(self, other: Entry) -> None:
-        """Give it another name, in the place of what has that."""
-        os.rename(self.name, other.name, src_dir_fd=self.directory.descriptor, dst_dir_fd=other.directory.descriptor)
+        """Give it another name in its directory, in the place of what has that."""
+        within = self.directory.descriptor
+        os.rename(self.name, other.name, src_dir_fd=within, dst_dir_fd=within)
 
     def unlink(self, *, missing_ok: bool = False) -> None:
         """Remove the name."""
@@ -247,19 +256,7 @@ def opened(directory: Directory | Path) -> Directory:
     return Directory(directory) if isinstance(directory, Path) else directory
 
 
-def open_directory(path: Path) -> Descriptor:
-    """Open a directory that is no symbolic link.
-
-    Raises:
-        UnusableError: On Windows, which cannot open directories and has no ``flock``.
-        OSError: If it cannot be opened.
-    """
-    if sys.platform == "win32":
-        raise UnusableError("this system has no flock, so processes cannot share cells; each one counts alone")
-    return Descriptor(os.open(path, _HELD))
-
-
-def create(entry: Entry, flags: int = 0) -> int:
+def create(entry: Entry, flags: int = 0) -> Descriptor:
     """Make a file for this user alone.
 
     Args:
@@ -267,18 +264,14 @@ def create(entry: Entry, flags: int = 0) -> int:
         flags: Further flags of ``os.open``.
 
     Returns:
-        Its descriptor, open for reading and writing.
+        It, open for reading and writing.
 
     Raises:
         OSError: If it exists or cannot be made.
     """
-    descriptor = entry.open(os.O_RDWR | os.O_CREAT | os.O_EXCL | flags)
-    try:
-        os.fchmod(descriptor, PRIVATE)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+    file = entry.open(os.O_RDWR | os.O_CREAT | os.O_EXCL | flags)
+    os.fchmod(file.number, PRIVATE)
+    return file
 
 
 def fill(entry: Entry, content: bytes) -> None:
@@ -291,16 +284,14 @@ def fill(entry: Entry, content: bytes) -> None:
     Raises:
         OSError: If it exists, cannot be made, or there is no room.
     """
-    descriptor = create(entry)
+    file = create(entry)
     try:
         rest = memoryview(content)
         while rest:
-            rest = rest[os.write(descriptor, rest) :]
+            rest = rest[os.write(file.number, rest) :]
     except BaseException:
         entry.unlink()
         raise
-    finally:
-        os.close(descriptor)
 
 
 def replace(entry: Entry, content: bytes) -> None:

@@ -89,8 +89,7 @@ def _file(directory: Directory, pid: int, service: str) -> Entry:
 
 def _read(file: Entry) -> _Record | None:
     try:
-        with os.fdopen(file.open(os.O_RDONLY | os.O_NONBLOCK), "rb") as content:
-            fields: Any = json.loads(content.read(_LONGEST))
+        fields: Any = json.loads(file.open(os.O_RDONLY | os.O_NONBLOCK).read(0, _LONGEST))
     except (OSError, ValueError, RecursionError):
         return None
     return _checked(fields)

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import mmap
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.cells.book import HEADER_SLOTS, MAGIC, MAGIC_AT, OBSERVING_AT, REFRESHED_AT
 from otelbridge.cells.locks import is_held
 from otelbridge.cells.names import KEYS, VALUES
-from otelbridge.cells.private import Descriptor, opened
+from otelbridge.cells.private import opened
 from otelbridge.cells.records import bodies
 from otelbridge.cells.segments import cast_slots
 from otelbridge.cells.shape import SLOT
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
 
-    from otelbridge.cells.private import Directory
+    from otelbridge.cells.private import Descriptor, Directory
 
 
 _NOTHING_MORE = 1 << 62
@@ -52,7 +50,7 @@ class Volume:
         self.integers: memoryview[Any] = memoryview(b"").cast("q")
         self.floats: memoryview[Any] = memoryview(b"").cast("d")
         self._values_file = directory / (uid + VALUES)
-        self._keys = Descriptor((directory / (uid + KEYS)).open())
+        self._keys = (directory / (uid + KEYS)).open()
         self._read = 0
         self._unread: bytes | None = None
         self._mapping: mmap.mmap | None = None
@@ -154,13 +152,12 @@ class Volume:
             raise DamagedError(f"{self._values_file} was cut to {self._mapping.size()} bytes")
 
     def _key_log(self) -> bytes:
-        keys = self._keys.number
-        size = os.fstat(keys).st_size
-        return read_at(keys, self._read, size - self._read) if size > self._read else b""
+        size = os.fstat(self._keys.number).st_size
+        return self._keys.read(self._read, size - self._read)
 
     def _map(self) -> None:
-        with self._values() as (descriptor, size):
-            mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+        file, size = self._values()
+        mapping = mmap.mmap(file.number, size, access=mmap.ACCESS_READ)
         self._show(memoryview(mapping))
         self._mapping = mapping
 
@@ -171,23 +168,19 @@ class Volume:
             # Its file may be gone by now, but nothing in it is needed that is not mapped.
             values = self._mapping[:]
         else:
-            with self._values() as (descriptor, size):
-                values = read_at(descriptor, 0, size)
+            file, size = self._values()
+            values = file.read(0, size)
         self._show(memoryview(values))
         self._unread, self._mapping = unread, None
         self.close()
 
-    @contextmanager
-    def _values(self) -> Generator[tuple[int, int]]:
+    def _values(self) -> tuple[Descriptor, int]:
         """The values file, open, and its size in whole slots."""
-        descriptor = self._values_file.open()
-        try:
-            size = os.fstat(descriptor).st_size // SLOT * SLOT
-            if size < HEADER_SLOTS * SLOT:
-                raise DamagedError(f"{self._values_file} has only {size} bytes")
-            yield descriptor, size
-        finally:
-            os.close(descriptor)
+        file = self._values_file.open()
+        size = file.status.st_size // SLOT * SLOT
+        if size < HEADER_SLOTS * SLOT:
+            raise DamagedError(f"{self._values_file} has only {size} bytes")
+        return file, size
 
     def _show(self, values: memoryview) -> None:
         integers = cast_slots(values, "q")
@@ -204,25 +197,3 @@ def report(cause: str, message: str) -> None:
         message: What is wrong with which file.
     """
     warn_once(("cells", cause), "%s; what it holds is left out of the metrics, the rest goes on", message)
-
-
-def read_at(descriptor: int, start: int, size: int) -> bytes:
-    """Read a stretch of a file.
-
-    Args:
-        descriptor: The file.
-        start: The first byte.
-        size: How many bytes.
-
-    Returns:
-        The bytes; fewer when the file ends before.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    pieces: list[bytes] = []
-    while size > 0 and (piece := os.pread(descriptor, size, start)):
-        pieces.append(piece)
-        start += len(piece)
-        size -= len(piece)
-    return b"".join(pieces)

@@ -348,4 +348,4 @@ class Processes:
         if time.monotonic() - self._swept > _SWEEP:
             self._swept = time.monotonic()
             with suppress(OSError):
-                remove_orphans(directory.parent())
+                remove_orphans(directory.enter(".."))

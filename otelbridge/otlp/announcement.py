@@ -93,8 +93,7 @@ def read_announcement(directory: Directory | Path) -> Announcement | None:
 
 
 def _content(file: Entry) -> bytes:
-    with os.fdopen(file.open(os.O_RDONLY | os.O_NONBLOCK), "rb") as opened_file:
-        content = opened_file.read(_MAX_BYTES + 1)
+    content = file.open(os.O_RDONLY | os.O_NONBLOCK).read(0, _MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise ValueError(f"it has more than {_MAX_BYTES} bytes")
     return content

@@ -10,7 +10,6 @@ nothing else is sent twice, and nothing is left out.
 from __future__ import annotations
 
 import json
-import os
 import struct
 import time
 import zlib
@@ -26,6 +25,7 @@ from otelbridge.otlp.deltas import Vector
 from otelbridge.otlp.requests import Request
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Generator, Sequence
     from pathlib import Path
 
@@ -180,12 +180,12 @@ class Ledger:
 
     def _read(self, file: Entry) -> _Page:
         """Read a file; raise ValueError where it is damaged."""
-        with os.fdopen(file.open(), "rb") as content:
-            signature = _signature(os.fstat(content.fileno()))
-            # Renaming leaves it as it is, so that it need not be read again for that.
-            if self._known is not None and self._known[0] == signature:
-                return self._known[1]
-            page = _parsed(content.read())
+        content = file.open()
+        signature = _signature(content.status)
+        # Renaming leaves it as it is, so that it need not be read again for that.
+        if self._known is not None and self._known[0] == signature:
+            return self._known[1]
+        page = _parsed(content.read())
         self._known = (signature, page)
         return page
 

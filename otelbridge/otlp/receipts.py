@@ -8,7 +8,6 @@ the same totals.
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,8 +46,7 @@ class Receipts:
             digest: What `digest_of` gave for them.
         """
         try:
-            with os.fdopen(self._file.open(), "rb") as file:
-                return file.read(2 * _DIGEST_BYTES + 1) == digest.encode()
+            return self._file.open().read() == digest.encode()
         except OSError:
             return False
 

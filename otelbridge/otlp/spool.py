@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter
 
+from otelbridge.cells.errors import UnusableError
 from otelbridge.cells.evidence import on_uwsgi_fork
 from otelbridge.cells.group import DAY, deserted_for, enter_deserted, has_living, remove_group
 from otelbridge.cells.lead import Lead
@@ -201,7 +202,7 @@ class Spool(ForkAware):
         own = self._processes.directory
         if own is None:
             return
-        user = own.parent()
+        user = own.enter("..")
         down: set[str] = set()
         for name in sorted(filter(GROUP.fullmatch, user.names())):
             if self._stopped.is_set():
@@ -219,8 +220,8 @@ class Spool(ForkAware):
             with self._claim(directory) as entered:
                 if entered is not None:
                     self._finish(entered, found.resource, down)
-        except FileNotFoundError:
-            return  # somebody else was quicker
+        except (FileNotFoundError, UnusableError):
+            return  # another process was quicker, or it is no group
         except OSError as error:
             warn_once(
                 ("spool", name, str(error.errno)),

@@ -25,7 +25,7 @@ from otelbridge.cells.directory import (
     user_directory,
 )
 from otelbridge.cells.locks import held
-from otelbridge.cells.names import BASE, DESERTED, FOLDER, MEMBERS, STARTED
+from otelbridge.cells.names import BASE, DESERTED, DRAFT, FOLDER, KEYS, MEMBERS, NEW, RESOURCE, STARTED, VALUES
 from otelbridge.cells.private import Directory
 from otelbridge.cells.shelf import Shelf
 from tests.cells.books import COUNTER, Worker, add, count, memory_directory, run
@@ -103,9 +103,9 @@ def test_a_setting_that_cannot_be_used_is_told_and_the_next_one_taken(
     assert f"{base / 'missing'} (No such file or directory) cannot be used" in remark
 
 
-def refusals(base: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def refusals(base: Path, monkeypatch: pytest.MonkeyPatch, fallback: Path | None = None) -> str:
     """Why a base is not used."""
-    fallback = base.parent / "fallback"
+    fallback = fallback or base.parent / "fallback"
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(fallback))
     fallback.mkdir(exist_ok=True)
     directory, remark = user_directory(base)
@@ -132,6 +132,36 @@ def test_symbolic_links_files_and_open_doors_are_refused(base: Path, monkeypatch
     assert "has the mode 777: others may replace what is in it" in refusals(base, monkeypatch)
     base.chmod(0o1777)
     assert user_directory(base)[0].path == base / OURS
+
+
+def test_a_base_below_an_open_door_is_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (base / "open").mkdir()
+    inner = base / "open" / "inner"
+    inner.mkdir(0o700)
+    (base / "open").chmod(0o775)
+    remark = refusals(inner, monkeypatch, base / "fallback")
+    assert f"{base / 'open'} has the mode 775: others may replace what is in it" in remark
+    assert "OTELBRIDGE_RUN_DIRECTORY" in remark
+    assert list(inner.iterdir()) == []
+    (base / "link").symlink_to(inner)
+    assert "has the mode 775" in refusals(base / "link", monkeypatch, base / "fallback")
+    (base / "open").chmod(0o1777)
+    assert user_directory(base / "link")[0].path == inner / OURS
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give directories away")
+def test_a_base_of_another_user_is_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, inner, fallback = base / "theirs", base / "theirs" / "inner", base / "fallback"
+    inner.mkdir(parents=True)
+    os.chown(theirs, 65534, 65534)
+    for chosen in (theirs, inner):
+        assert f"{theirs} belongs to user 65534, who may replace what is in it" in refusals(
+            chosen, monkeypatch, fallback
+        )
+    (base / "link").symlink_to(fallback)
+    os.chown(base / "link", 65534, 65534, follow_symlinks=False)
+    assert f"{base / 'link'} belongs to user 65534" in refusals(base / "link", monkeypatch, fallback)
+    assert list(inner.iterdir()) == []
 
 
 FOREIGN = """
@@ -370,18 +400,42 @@ def test_opening_a_book_takes_the_mark_off(user: Path) -> None:
 
 
 def test_only_groups_are_removed(user: Path) -> None:
-    (user / "file").touch()
-    (user / "things").mkdir()
-    (user / "things" / "photo").touch()
-    (user / "empty").mkdir()
-    (user / "link").symlink_to(user / "things")
-    half = user / "half"
-    half.mkdir()
-    (half / MEMBERS).touch()
-    (half / "directory").mkdir()
-    assert remove_orphans(user, 0) == 1
-    assert sorted(path.name for path in user.iterdir()) == ["file", "half", "link", "things"]
+    """A directory goes when its name, its mode and all that is in it are those of a group."""
+    names = [f"{kind}-0123456789ab" for kind in ("empty", "group", "open", "photo", "nested", "link", "file")]
+    empty, group, open_door, photo, nested, link, file = (user / name for name in names)
+    kept = [open_door, photo, nested, user / "no-name-of-a-group"]
+    for path in (empty, group, *kept):
+        path.mkdir(0o700)
+    for path in (group, *kept):
+        (path / MEMBERS).touch()
+        (path / STARTED).touch()
+    for name in (KEYS, VALUES, NEW, ".bell"):
+        (group / f"0000000000000001-1-00000000{name}").touch()
+    for name in (RESOURCE, "deltas-0-1", "deltas-0-1.unclear", "sent-0-1.tmp-1-00000000", "scrape-9464.lock", DRAFT):
+        (group / name).touch()
+    open_door.chmod(0o750)
+    (photo / "photo").touch()
+    (nested / BASE).mkdir()
+    link.symlink_to(group)
+    file.touch()
+    before = {path: sorted(path.iterdir()) for path in kept}
+    assert remove_orphans(user, 0, 0) == 2
+    assert sorted(user.iterdir()) == sorted([*kept, link, file])
+    assert {path: sorted(path.iterdir()) for path in kept} == before
     assert remove_orphans(user / "missing", 0) == 0
+
+
+def test_a_user_directory_that_was_replaced_is_not_swept(base: Path) -> None:
+    group = group_directory(user_directory(base)[0], SHOP)
+    other = base / "other" / "backup-0123456789ab"
+    other.mkdir(0o700, parents=True)
+    (other / STARTED).touch()
+    (base / OURS).rename(base / "away")
+    (base / OURS).symlink_to(base / "other")
+    assert remove_orphans(group.enter(".."), 0) == 0
+    assert remove_group(group)
+    assert list(other.iterdir()) == [other / STARTED]
+    assert list((base / "away").iterdir()) == []
 
 
 def test_locks_in_use_protect_a_group(user: Path) -> None:

@@ -20,6 +20,7 @@ from otelbridge.cells.evidence import GROUP_VARIABLE
 from otelbridge.cells.group import enter_deserted, group_directory, has_living, remove_group, remove_orphans
 from otelbridge.cells.names import DESERTED, RESOURCE
 from otelbridge.cells.private import Directory
+from otelbridge.cells.succession import remember
 from otelbridge.config.options import OtlpOptions, Settings
 from otelbridge.config.resolve import resolve
 from otelbridge.diagnostics import forget_warnings
@@ -359,6 +360,25 @@ def test_a_destination_whose_files_are_gone_does_not_stop_the_others(started, tm
         assert len(started.groups) == 2  # the one that waits for the other destination, and the spool's own
     (told,) = [text for text in caplog.messages if "cannot be pushed" in text]
     assert str(certificate) in told
+
+
+def test_what_is_no_group_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    forget_warnings()
+    none = Settings()
+    arguments = Settings(service_name="shop", otlp=(OtlpOptions(metrics_endpoint="http://receiver.invalid/"),))
+    config = resolve(arguments, none, none, app=False, known_domains=frozenset())
+    processes = Processes("shop", tmp_path)
+    assert processes.path is not None
+    user = processes.path.parent
+    remember(user, os.getppid(), "shop", "the group of a gunicorn master")
+    assert any(path.name.startswith(".master-") for path in user.iterdir())
+    (user / "a-file-0123456789ab").touch()
+    (user / "a-link-0123456789ab").symlink_to(tmp_path)
+    spool = Spool(processes, config, [], tuple)
+    spool._look_around()
+    spool.close()
+    processes.close()
+    assert [text for text in caplog.messages if "does not lie in memory" not in text] == []
 
 
 class _Deserted:
