@@ -21,7 +21,7 @@ from otelbridge.cells.shape import COUNTS, LOWS, MARKS, RAW, TOTALS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from otelbridge.cells.private import Descriptor, Directory, Entry
+    from otelbridge.cells.private import Descriptor, Directory
     from otelbridge.cells.shape import Shape
 
 MAGIC: Final = 0x31303065_67646972
@@ -141,14 +141,18 @@ class Book:
 
     @classmethod
     def _create(cls, directory: Directory, uid: str) -> Book:
-        with contextlib.ExitStack() as undo:
-            keys = _new_file(directory / (uid + NEW), undo, os.O_APPEND)
+        new, values = directory / (uid + NEW), directory / (uid + VALUES)
+        try:
+            keys = create(new, os.O_APPEND)
             if not lock_now(keys.number):
-                raise UnusableError(f"somebody else locked the key log of {uid} before its owner")
-            values = _new_file(directory / (uid + VALUES), undo)
-            book = cls(uid, keys, values)
-            (directory / (uid + NEW)).rename(directory / (uid + KEYS))
-            undo.pop_all()
+                raise UnusableError(f"another process locked the key log of {uid} before its owner")  # noqa: TRY301  # undone below
+            book = cls(uid, keys, create(values))
+            new.rename(directory / (uid + KEYS))
+        except BaseException:
+            for file in (new, values):
+                with contextlib.suppress(OSError):
+                    file.unlink()
+            raise
         return book
 
     @property
@@ -281,18 +285,6 @@ class Book:
         if written < len(record):
             os.ftruncate(keys, os.fstat(keys).st_size - written)
             raise OSError(f"no room for a record of {len(record)} bytes in the key log of {self.uid}")
-
-
-def _new_file(file: Entry, undo: contextlib.ExitStack, flags: int = 0) -> Descriptor:
-    descriptor = create(file, flags)
-    undo.callback(_remove, file)
-    undo.callback(descriptor.close)
-    return descriptor
-
-
-def _remove(file: Entry) -> None:
-    with contextlib.suppress(OSError):
-        file.unlink()
 
 
 def _take(segment: Segment | None, width: int) -> int:

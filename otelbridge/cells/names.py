@@ -63,35 +63,18 @@ _OURS = re.compile(
 
 
 def is_ours(name: str) -> bool:
-    """Tell whether a file in a group's directory can be one of this package.
-
-    Args:
-        name: Its name.
-    """
+    """Tell whether a file of that name in a group's directory can be one of this package."""
     return _OURS.fullmatch(name) is not None
 
 
 def owner_of(name: str) -> str:
-    """Tell which book a file belongs to.
-
-    Args:
-        name: The name of a file in a group's directory.
-
-    Returns:
-        The uid of the book; empty when it belongs to none.
-    """
+    """Give the uid of the book that a file in a group's directory belongs to; empty when it belongs to none."""
     uid = name.partition(".")[0]
     return uid if _UID.fullmatch(uid) else ""
 
 
 def uids_in(directory: Directory) -> set[str]:
-    """List the books of a group, those of the dead as well.
-
-    Args:
-        directory: The directory of the group.
-
-    Returns:
-        Their uids.
+    """Give the uids of the books of a group, those of the dead as well.
 
     Raises:
         OSError: If the directory cannot be listed now.

@@ -37,9 +37,6 @@ class Descriptor:
     Programs that become daemons close whatever is open, and the number may be another file's afterwards: that is
     neither used nor closed.
 
-    Args:
-        number: The number of the descriptor, which belongs to this object from now on.
-
     Attributes:
         status: What ``fstat`` said when it was new.
     """
@@ -71,14 +68,7 @@ class Descriptor:
         return self._number
 
     def read(self, start: int = 0, size: int | None = None) -> bytes:
-        """Read a stretch of the file.
-
-        Args:
-            start: The first byte.
-            size: How many bytes; None takes what it had when it was opened.
-
-        Returns:
-            The bytes; fewer when the file ends before.
+        """Read so many bytes, or as many as there were when it was opened; fewer where it ends before.
 
         Raises:
             OSError: If it cannot be read.
@@ -214,9 +204,6 @@ class Entry(NamedTuple):
     def open(self, flags: int = os.O_RDONLY) -> Descriptor:
         """Open the file of that name, if it is this user's.
 
-        Args:
-            flags: Flags of ``os.open``.
-
         Raises:
             PermissionError: If it belongs to another user.
             OSError: If it cannot be opened, or is a symbolic link.
@@ -257,14 +244,7 @@ def opened(directory: Directory | Path) -> Directory:
 
 
 def create(entry: Entry, flags: int = 0) -> Descriptor:
-    """Make a file for this user alone.
-
-    Args:
-        entry: The file, which must not exist.
-        flags: Further flags of ``os.open``.
-
-    Returns:
-        It, open for reading and writing.
+    """Make a file for this user alone, and open it for reading and writing.
 
     Raises:
         OSError: If it exists or cannot be made.
@@ -276,10 +256,6 @@ def create(entry: Entry, flags: int = 0) -> Descriptor:
 
 def fill(entry: Entry, content: bytes) -> None:
     """Make a file for this user alone, with its content; after an error there is none.
-
-    Args:
-        entry: The file, which must not exist.
-        content: What is written.
 
     Raises:
         OSError: If it exists, cannot be made, or there is no room.
@@ -297,10 +273,6 @@ def fill(entry: Entry, content: bytes) -> None:
 def replace(entry: Entry, content: bytes) -> None:
     """Put a file in the place of another one or none, whole, at once; after an error nothing has changed.
 
-    Args:
-        entry: The file.
-        content: What is written.
-
     Raises:
         OSError: If it cannot be made, or there is no room.
     """
@@ -310,10 +282,6 @@ def replace(entry: Entry, content: bytes) -> None:
 
 def establish(entry: Entry, content: bytes) -> None:
     """Put a file in its place, whole, at once, unless there is one: of several who try, the first one decides.
-
-    Args:
-        entry: The file.
-        content: What is written.
 
     Raises:
         OSError: If it cannot be made, or there is no room.

@@ -13,7 +13,7 @@ import json
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from otelbridge.cells.private import opened, replace
 from otelbridge.cells.processes import effective_user, place, started
@@ -89,18 +89,13 @@ def _file(directory: Directory, pid: int, service: str) -> Entry:
 
 def _read(file: Entry) -> _Record | None:
     try:
-        fields: Any = json.loads(file.open(os.O_RDONLY | os.O_NONBLOCK).read(0, _LONGEST))
+        match json.loads(file.open(os.O_RDONLY | os.O_NONBLOCK).read(0, _LONGEST)):
+            case [int(pid), (str() | None) as start, str(where), str(group)]:
+                return _Record(pid, start, where, group)
+            case _:
+                return None
     except (OSError, ValueError, RecursionError):
         return None
-    return _checked(fields)
-
-
-def _checked(fields: Any) -> _Record | None:
-    match fields:
-        case [int(pid), (str() | None) as start, str(where), str(group)]:
-            return _Record(pid, start, where, group)
-        case _:
-            return None
 
 
 def _sweep(directory: Directory) -> None:

@@ -52,7 +52,7 @@ def user(base: Path) -> Path:
 @pytest.fixture
 def on_disk() -> Iterator[Path]:
     """A directory that does not lie in memory."""
-    path = Path(tempfile.mkdtemp(dir=Path(__file__).parent))
+    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
     yield path
     shutil.rmtree(path)
 
