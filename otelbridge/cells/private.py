@@ -122,17 +122,17 @@ class Directory:
             FileNotFoundError: If another one is in its place.
             OSError: If it cannot be opened.
         """
-        held = self._held
-        if held is None or not held.is_open:
-            if sys.platform == "win32":
-                raise UnusableError("this system has no flock, so processes cannot share cells; each one counts alone")
-            known = held
-            if known is not None:
-                known.close()  # or it would take the same number for its own
-            held = Descriptor(os.open(self.path, _HELD))
-            if known is not None and not os.path.samestat(held.status, known.status):
-                raise FileNotFoundError(errno.ENOENT, "Another directory is in its place", str(self.path))
-            self._held = held
+        known = self._held
+        if known is not None and known.is_open:
+            return known
+        if sys.platform == "win32":
+            raise UnusableError("this system has no flock, so processes cannot share cells; each one counts alone")
+        if known is not None:
+            known.close()  # or it would take the same number for its own
+        held = Descriptor(os.open(self.path, _HELD))
+        if known is not None and not os.path.samestat(held.status, known.status):
+            raise FileNotFoundError(errno.ENOENT, "Another directory is in its place", str(self.path))
+        self._held = held
         return held
 
     @property
