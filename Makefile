@@ -47,9 +47,9 @@ test: $(STAMP) $(SQLALCHEMIES) $(VENV)/.uwsgi ## run all tests; parts that need 
 unit: $(STAMP) ## run the quick tests that need no component
 	@$(BIN)/python -m pytest -m 'not components and not endtoend' $(PYTEST)
 
-soak: $(STAMP) $(VENV)/.uwsgi ## run the load, kill and fault tests at full length, about an hour and a half
+soak: $(STAMP) $(VENV)/.uwsgi ## run the load, kill and fault tests at full length, about an hour
 	@echo "== load, kills and faults at full length"
-	@OTELBRIDGE_SOAK=1 $(BIN)/python -m pytest tests/workers tests/cells tests/soak tests/metrics tests/integration/test_push_collector.py $(PYTEST)
+	@OTELBRIDGE_SOAK=1 $(BIN)/python -m pytest -m endtoend tests/workers tests/cells tests/soak tests/metrics tests/integration/test_push_collector.py $(PYTEST)
 
 check: $(STAMP) ## format, lint, types, import rules, generated files
 	@echo "== ruff"; $(BIN)/ruff format --check . && $(BIN)/ruff check .

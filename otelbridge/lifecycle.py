@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -15,11 +14,12 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from otelbridge.attached import Attached
 from otelbridge.bridge import Bridge, create_bridge
 from otelbridge.catalogue.registry import DOMAIN_NAMES
+from otelbridge.concurrency import forks
 from otelbridge.config.arguments import settings_from_arguments
 from otelbridge.config.environment import settings_from_environment
 from otelbridge.config.options import Settings
 from otelbridge.config.resolve import differences, resolve
-from otelbridge.diagnostics import forget_warnings
+from otelbridge.diagnostics import forget_warnings, late_warnings
 from otelbridge.errors import ConfigError
 from otelbridge.metrics._sdk import global_meter_provider
 from otelbridge.metrics.switch import switch
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         Workers,
     )
 
-_lock = threading.RLock()
+_lock = forks.lock()
 _bridge: Bridge | None = None
 
 
@@ -146,7 +146,7 @@ def init(
     if meter_provider is not None:
         decided = _without_exports(decided, arguments, meter_provider)
     global _bridge
-    with _lock:
+    with late_warnings, _lock:
         if _bridge is not None and _bridge.running:
             return _same(_bridge, decided, attached)
         if meter_provider is None:
@@ -169,7 +169,7 @@ def shutdown(timeout: float = 10.0) -> bool:
         running.
     """
     global _bridge
-    with _lock:
+    with late_warnings, _lock:
         bridge, _bridge = _bridge, None
         return True if bridge is None else bridge.shutdown(timeout)
 

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from tests.leftovers import disk_directory
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 REQUIRED = "OTELBRIDGE_REQUIRE_COMPONENTS"
 _UNPRIVILEGED = "nobody"
-_START_SECONDS = 30.0
+# Below those that systems give to whatever asks for any port. Hypothesis makes other chance repeat itself.
+_PORTS = (10_240, 32_000)
+_chance = random.SystemRandom()
+_START_SECONDS = 60.0
 
 
 def missing(component: str, reason: str) -> NoReturn:
@@ -31,10 +38,12 @@ def missing(component: str, reason: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """A port nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port on which nothing listens, and which the system gives to no connection until a server has it."""
+    while True:
+        port = _chance.randrange(*_PORTS)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgresql]
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -106,9 +115,8 @@ def _unprivileged_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # only their owner may enter; and a socket's path must be short anyway.
     if not _is_root():
         return tmp_path_factory.mktemp("pg")
-    import tempfile
-
-    place = Path(tempfile.mkdtemp(prefix="pg-"))
+    place = disk_directory() / "pg"
+    place.mkdir()
     shutil.chown(place, _UNPRIVILEGED)
     return place
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +12,8 @@ from opentelemetry.sdk.metrics.export import Histogram, InMemoryMetricReader, Me
 from otelbridge.cells.evidence import GROUP_VARIABLE
 from otelbridge.diagnostics import forget_warnings
 from otelbridge.metrics.switch import switch
+from tests.guard import nothing_left
+from tests.leftovers import contained, memory_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,12 +56,19 @@ class Recorded:
 @pytest.fixture(scope="session", autouse=True)
 def _apart() -> Iterator[None]:
     """Neither what other programs of the machine left behind, nor what programs of a whole module leave."""
-    with pytest.MonkeyPatch.context() as patch, _alone(patch):
+    with contained(), pytest.MonkeyPatch.context() as patch, _alone(patch):
         yield
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _unchanged() -> Iterator[None]:
+    """No test changes the process for the next one, or leaves something running."""
+    with nothing_left():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def alone(_unchanged: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test leaves a group of processes behind for the next one, or for its programs, to join or to deliver."""
     with _alone(monkeypatch):
         yield
@@ -69,10 +76,10 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextmanager
 def _alone(patch: pytest.MonkeyPatch) -> Iterator[None]:
-    patch.delenv(GROUP_VARIABLE, raising=False)
-    memory = Path("/dev/shm")
-    with TemporaryDirectory(dir=memory if memory.is_dir() else None, ignore_cleanup_errors=True) as directory:
-        patch.setenv("XDG_RUNTIME_DIR", directory)
+    patch.setenv(GROUP_VARIABLE, "")  # so that it is undone, whoever sets it
+    patch.delenv(GROUP_VARIABLE)
+    with memory_directory() as directory:
+        patch.setenv("XDG_RUNTIME_DIR", str(directory))
         yield
 
 

@@ -49,7 +49,7 @@ def _run(script: str, **environment: str) -> str:
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from otelbridge.cells.names import BASE, KEYS
 from otelbridge.cells.private import opened
 from otelbridge.cells.stock import Stock
 from otelbridge.cells.volume import DamagedError, report
+from otelbridge.concurrency import forks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ class Shelf:
 
     def __init__(self, directory: Directory | Path) -> None:
         self._directory = opened(directory)
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._stock = Stock(self._directory)
         self._catalog = Catalog()
         self._listings: dict[str, Listing] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import CallbackOptions
 
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.observations import observations
 from otelbridge.metrics.patience import BlockedError, Patience
@@ -35,7 +36,7 @@ class Callbacks:
     def __init__(self) -> None:
         self._patience: Patience[int, list[Measurement]] = Patience("otelbridge-callbacks", _SHARE)
         # Reentrant: a signal handler may collect while this thread does.
-        self._turn = threading.RLock()
+        self._turn = forks.lock()
         self._forking: int | None = None
 
     def before_fork(self) -> None:
@@ -57,7 +58,7 @@ class Callbacks:
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, which has none of the threads."""
-        self._turn, self._forking = threading.RLock(), None
+        self.after_fork_in_parent()
         self._patience.after_fork()
 
     def close(self) -> None:

@@ -256,8 +256,7 @@ class Consumer(SynchronousMeasurementConsumer):
             for source in self._sources:
                 source.wire(storage)
             self._call_back(storage, timeout_millis)
-            with self._streams.calm.reading():
-                return read(storage)
+            return read(storage)
 
     def observe(self) -> None:
         """Run all callbacks, so that the other processes see what they observe now."""

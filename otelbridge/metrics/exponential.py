@@ -33,6 +33,8 @@ from otelbridge.cells.exponential import (
     area_start,
     coarser,
     excess,
+    read_row,
+    row_length,
     trimmed,
     unrolled,
     wider,
@@ -43,6 +45,7 @@ from otelbridge.metrics.series import LOCK_FREE, Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from opentelemetry.util.types import AnyValue
 
@@ -69,15 +72,9 @@ class ExponentialSeries(Series):
     """
 
     __slots__ = (
-        "_lows",
-        "_lows_at",
         "_max_scale",
         "_place",
-        "_row",
-        "_row_at",
         "_sides",
-        "_totals",
-        "_totals_at",
         "count",
         "high",
         "low",
@@ -100,13 +97,9 @@ class ExponentialSeries(Series):
         self._begin()
 
     def _begin(self) -> None:
-        fresh = sides_of(Distribution(self._max_scale, 0, EMPTY, EMPTY), self.max_size, 0)
+        fresh = sides_of(Distribution(self._max_scale, 0, EMPTY, EMPTY), self.max_size)
         # Atomic from here
         self._place: Callable[[Any], None] | None = None
-        self._row: Any = None
-        self._totals: Any = None
-        self._lows: Any = None
-        self._row_at = self._totals_at = self._lows_at = 0
         self._sides = fresh
         self.count = 0
         self.sum: int | float = 0
@@ -124,6 +117,19 @@ class ExponentialSeries(Series):
     def silent(self) -> bool:
         """See `Series.silent`."""
         return self._place is not None
+
+    @property
+    def has_cell(self) -> bool:
+        """See `Series.has_cell`."""
+        return self._place is None and self._sides[_ZERO].cell is not None
+
+    def total(self) -> Exponential:
+        """See `Series.total`."""
+        return self.snapshot()
+
+    def state(self) -> object:
+        """See `Series.state`."""
+        return self.count
 
     def clear(self, start: int) -> None:
         """See `Series.clear`. It lets go of the cell, which is the parent's, without writing to it."""
@@ -154,9 +160,10 @@ class ExponentialSeries(Series):
                     side.counts[at] += 1
                     self.count += 1
                     self.sum += amount
-                    if self._row is not None:
-                        self._row[side.counts_at + at] = side.counts[at]
-                        self._totals[self._totals_at] = self.sum
+                    cell = side.cell
+                    if cell is not None:
+                        cell.raw[side.counts_at + at] = side.counts[at]
+                        cell.totals[cell.totals_at] = self.sum
                     # to here.
                     return
                 if self._stretch(which, index, amount):
@@ -190,11 +197,12 @@ class ExponentialSeries(Series):
             self.high = recent[1]
             self.min = all_time[0]
             self.max = all_time[1]
-            if self._row is not None:
-                self._row[side.counts_at + at] = side.counts[at]
-                self._totals[self._totals_at] = self.sum
-                self._lows[self._lows_at] = self.min
-                self._lows[self._lows_at + 1] = -self.max
+            cell = side.cell
+            if cell is not None:
+                cell.raw[side.counts_at + at] = side.counts[at]
+                cell.totals[cell.totals_at] = self.sum
+                cell.lows[cell.lows_at] = self.min
+                cell.lows[cell.lows_at + 1] = -self.max
             # to here.
             return True
         return False
@@ -217,32 +225,35 @@ class ExponentialSeries(Series):
             # to here.
         )
 
-    def take(self) -> tuple[Exponential, int | float, int | float]:
+    def take(self, tell: Callable[[int | float, int | float], None]) -> Exponential:
         """Read everything at one moment, and begin new extremes of the interval.
 
-        Extremes cannot be subtracted, so they are handed over to the readers, each of which keeps its own.
+        Args:
+            tell: See `otelbridge.metrics.series.HistogramSeries.take`.
 
         Returns:
-            The histogram since the beginning, with its own extremes; then minimum and maximum since the last call,
-            infinite and the wrong way round where nothing was recorded.
+            The histogram since the beginning, with its own extremes.
         """
-        # As in `snapshot`.
-        # Atomic from here
-        row = [
-            *self._sides[_POSITIVE].counts,
-            *self._sides[_NEGATIVE].counts,
-            self._sides[_ZERO].counts[0],
-            self._sides,
-            self.sum,
-            self.min,
-            self.max,
-        ]
-        low = self.low
-        high = self.high
-        self.low = inf
-        self.high = _MINUS_INF
-        # to here.
-        return _read(row), low, high
+        while True:
+            low, high = self.low, self.high
+            if low <= high:
+                tell(low, high)
+            # As in `snapshot`.
+            # Atomic from here
+            row = [
+                *self._sides[_POSITIVE].counts,
+                *self._sides[_NEGATIVE].counts,
+                self._sides[_ZERO].counts[0],
+                self._sides,
+                self.sum,
+                self.min,
+                self.max,
+            ]
+            if self.low is low and self.high is high:
+                self.low = inf
+                self.high = _MINUS_INF
+                # to here.
+                return _read(row)
 
     def replace(self, value: Exponential) -> None:
         """Hold a histogram that was made elsewhere, for instance of those of several processes.
@@ -250,7 +261,7 @@ class ExponentialSeries(Series):
         Args:
             value: The histogram, with at most `max_size` buckets a side. `take` gives its extremes, too.
         """
-        sides = sides_of(value.distribution, self.max_size, 0)
+        sides = sides_of(value.distribution, self.max_size)
         # Atomic from here
         self._sides = sides
         self.count = value.count
@@ -259,15 +270,37 @@ class ExponentialSeries(Series):
         self.max = self.high = value.max
         # to here.
 
-    def await_cell(self, place: Callable[[Any], None]) -> None:
-        """See `Series.await_cell`. The series has recorded nothing yet, or was cleared since."""
-        # Without a range every amount, zero too, makes room first.
-        positive, negative, zero = self._sides
-        waiting = positive, negative, zero.widened(0, 0)
-        # Atomic from here
-        self._sides = waiting
-        self._place = place
-        # to here.
+    def await_cell(self, place: Callable[[Any], None], seen: Any = None) -> bool:
+        """See `Series.await_cell`."""
+        while True:
+            sides = self._sides
+            count = self.count
+            if seen is not None and count != seen:
+                return False
+            # Without a range every amount, zero too, makes room first.
+            closed = sides[_POSITIVE].closed(), sides[_NEGATIVE].closed(), sides[_ZERO].closed()
+            # Atomic from here
+            if self._sides is sides and self.count == count:
+                self._sides = closed
+                self._place = place
+                # to here.
+                return True
+
+    def load(self, cell: Cell) -> None:
+        """See `Series.load`."""
+        row = cell.raw[cell.raw_at : cell.raw_at + row_length(self.max_size)].tolist()
+        held = read_row(row)
+        if not (held.positive.counts or held.negative.counts):
+            held = held._replace(scale=self._max_scale)  # as a new series begins
+        low, high = cell.lows[cell.lows_at], -cell.lows[cell.lows_at + 1]
+        self.replace(Exponential.of(held, cell.totals[cell.totals_at], low, high))
+        self.low, self.high = inf, _MINUS_INF  # those of an interval that readers have had
+
+    def publish(self) -> None:
+        """See `Series.publish`."""
+        cell = self._sides[_ZERO].cell
+        if cell is not None and not self.silent:
+            self.attach(cell)
 
     def attach(self, cell: Cell | None) -> None:
         """See `Series.attach`. What the cell held before is replaced.
@@ -276,33 +309,22 @@ class ExponentialSeries(Series):
             cell: Has `row_length` raw slots, one total (the sum), two lows (the minimum and the negated maximum); None
                 for no publishing at all.
         """
-        row = totals = lows = None
-        row_at = totals_at = lows_at = 0
-        if cell is not None:
-            row, totals, lows = cell.raw, cell.totals, cell.lows
-            row_at, totals_at, lows_at = cell.raw_at, cell.totals_at, cell.lows_at
         while True:
             sides = self._sides
             count = self.count
-            new, slots, area = self._plan(buckets_of(sides), row, row_at)
+            new, slots, area = self._plan(buckets_of(sides), cell)
             # Minus zero is how a cell says that nothing was stored.
             total = self.sum if count else -0.0
             # Atomic from here
             if self._sides is sides and self.count == count:
                 self._sides = new
                 self._place = None
-                self._row = row
-                self._row_at = row_at
-                self._totals = totals
-                self._totals_at = totals_at
-                self._lows = lows
-                self._lows_at = lows_at
-                if row is not None and totals is not None and lows is not None:
-                    row[slots] = area
-                    row[row_at] += 1
-                    totals[totals_at] = total
-                    lows[lows_at] = self.min
-                    lows[lows_at + 1] = -self.max
+                if cell is not None:
+                    cell.raw[slots] = area
+                    cell.raw[cell.raw_at] += 1
+                    cell.totals[cell.totals_at] = total
+                    cell.lows[cell.lows_at] = self.min
+                    cell.lows[cell.lows_at + 1] = -self.max
                 # to here.
                 return
 
@@ -316,6 +338,8 @@ class ExponentialSeries(Series):
             return
         sides = self._sides
         count = self.count
+        if not sides[_ZERO].stop:  # closed since
+            return
         side = sides[which]
         at = index >> side.shift
         change = 0
@@ -329,46 +353,48 @@ class ExponentialSeries(Series):
         both = [coarser(each, change) for each in buckets[2:]]
         both[which] = wider(both[which], at >> change)
         lower = Distribution(buckets.scale - change, buckets.zero_count, *both)
-        new, slots, area = self._plan(lower, self._row, self._row_at)
+        cell = side.cell
+        new, slots, area = self._plan(lower, cell)
         # The row comes after the sides, because who has none jumps over it.
         # Atomic from here
         if self._sides is sides and self.count == count:
             self._sides = new
-            if self._row is not None:
-                self._row[slots] = area
-                self._row[self._row_at] += 1
+            if cell is not None:
+                cell.raw[slots] = area
+                cell.raw[cell.raw_at] += 1
         # to here.
 
     def _widen(self, sides: Sides, which: int, start: int, stop: int) -> None:
         side = sides[which].widened(start, stop)
+        cell = side.cell
         new: Any = (*sides[:which], side, *sides[which + 1 :])
         # As in `_make_room`. Whatever was counted meanwhile does no harm, since the list of counts is the same.
         # Atomic from here
         if self._sides is sides:
             self._sides = new
-            if self._row is not None:
-                self._row[side.range_at] = start
-                self._row[side.range_at + 1] = stop
+            if cell is not None:
+                cell.raw[side.range_at] = start
+                cell.raw[side.range_at + 1] = stop
         # to here.
 
-    def _plan(self, buckets: Distribution, row: Any, row_at: int) -> tuple[Sides, slice, Any]:
+    def _plan(self, buckets: Distribution, cell: Cell | None) -> tuple[Sides, slice, Any]:
         """Prepare what puts buckets into use, without doing so.
 
         Returns:
-            The sides; the part of the row's memory that is not valid now, and what shall stand there.
+            The sides; the part of the cell's row that is not valid now, and what shall stand there.
         """
-        if row is None:
-            return sides_of(buckets, self.max_size, 0), slice(0), None
-        at = row_at + area_start(row[row_at] + 1, self.max_size)
+        if cell is None:
+            return sides_of(buckets, self.max_size), slice(0), None
+        at = cell.raw_at + area_start(cell.raw[cell.raw_at] + 1, self.max_size)
         area = array("q", area_of(buckets, self.max_size))
-        return sides_of(buckets, self.max_size, at), slice(at, at + len(area)), area
+        return sides_of(buckets, self.max_size, cell, at), slice(at, at + len(area)), area
 
 
 def _read(row: list[Any]) -> Exponential:
     *counts, zeros, sides, total, low, high = row
     positive, negative, _ = sides
-    above = trimmed(unrolled(counts[: positive.size], positive.start, positive.stop))
-    below = trimmed(unrolled(counts[positive.size :], negative.start, negative.stop))
+    above = trimmed(unrolled(counts[: positive.size], *positive.range))
+    below = trimmed(unrolled(counts[positive.size :], *negative.range))
     scale = MAX_SCALE - positive.shift if above.counts or below.counts else 0
     return Exponential.of(Distribution(scale, zeros, above, below), total, low, high)
 
@@ -405,21 +431,30 @@ class QueuedExponentialSeries(ExponentialSeries):
             self._drain()
             return super().snapshot()
 
-    def take(self) -> tuple[Exponential, int | float, int | float]:
+    def take(self, tell: Callable[[int | float, int | float], None]) -> Exponential:
         """See `ExponentialSeries.take`."""
         with self._guard:
             self._drain()
-            return super().take()
+            return super().take(tell)
 
     def replace(self, value: Exponential) -> None:
         """See `ExponentialSeries.replace`."""
         with self._guard:
             super().replace(value)
 
+    def guard(self) -> AbstractContextManager[Any]:
+        """See `Series.guard`."""
+        return self._guard
+
     def attach(self, cell: Cell | None) -> None:
         """See `ExponentialSeries.attach`."""
         with self._guard:
             super().attach(cell)
+
+    def await_cell(self, place: Callable[[Any], None], seen: Any = None) -> bool:
+        """See `ExponentialSeries.await_cell`."""
+        with self._guard:
+            return super().await_cell(place, seen)
 
     def _drain(self) -> None:
         while self._queue and self._guard.acquire(blocking=False):

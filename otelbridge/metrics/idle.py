@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from otelbridge.metrics.transfer import unchanged
+from otelbridge.metrics.series import unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

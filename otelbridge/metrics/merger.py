@@ -10,7 +10,7 @@ from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.identity import decode_attributes
 from otelbridge.metrics.idle import Idle
 from otelbridge.metrics.merging import MERGERS
-from otelbridge.metrics.transfer import load, state, unchanged
+from otelbridge.metrics.series import unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -109,7 +109,7 @@ class Merger:
             scratch = self._new(self._overflow, 0)
             if code in places and code not in own:
                 self._merge(scratch, parts(code), totals)
-                if unchanged(before, state(scratch)):
+                if unchanged(before, scratch.state()):
                     del places[code]
                     continue
             del self._asleep[code]
@@ -117,7 +117,7 @@ class Merger:
     def _let_sleep(self, found: dict[bytes, Series], own: Mapping[bytes, Series]) -> list[Series]:
         """Hide what only other processes show, maybe ended ones, and has not changed for long."""
         theirs = {code: series for code, series in found.items() if code not in own}
-        for code, _, seen in self._idle.look(theirs, state, monotonic()):
+        for code, _, seen in self._idle.look(theirs, lambda series: series.state(), monotonic()):
             if not (self._terms.lasting and any(seen)):
                 self._asleep[code] = seen
                 self._remove(code)
@@ -128,7 +128,7 @@ class Merger:
         mine, cell = own.get(code), retired.get(code)
         if mine is None and cell is not None:
             mine = self._new({}, 0)
-            load(mine, cell)
+            mine.load(cell)
         return mine
 
     def _drop(self, own: Mapping[bytes, Series], places: Mapping[bytes, Place]) -> None:

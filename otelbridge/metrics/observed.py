@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.metrics.view import View
 
-    from otelbridge.metrics.calm import Calm
     from otelbridge.metrics.kinds import Kind
     from otelbridge.metrics.limits import Terms
     from otelbridge.metrics.secrets import Hide
@@ -40,7 +39,6 @@ class ObservedStream(Stream):
         terms: See `Stream`.
         sharing: See `Stream`.
         adding: Whether observations that fall into one series are added, as sums are, or replace one another.
-        calm: See `Stream`.
         hide: See `Stream`.
     """
 
@@ -53,10 +51,9 @@ class ObservedStream(Stream):
         sharing: Sharing,
         *,
         adding: bool,
-        calm: Calm | None = None,
         hide: Hide = as_they_are,
     ) -> None:
-        super().__init__(name, kind, keep, terms, sharing, observed=True, calm=calm, hide=hide)
+        super().__init__(name, kind, keep, terms, sharing, observed=True, hide=hide)
         self._adding = adding
         self._lasting = sharing.shape.rule is Rule.SUM
         self._seen: dict[int, tuple[Series, Any]] = {}

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
 from math import inf
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakKeyDictionary
 
 from opentelemetry.sdk.metrics import Counter, Histogram, UpDownCounter
 from opentelemetry.sdk.metrics.export import (
@@ -23,6 +25,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from otelbridge.metrics._sdk import Gauge, MetricReaderStorage, ViewInstrumentMatch, kind_of, reservoir_of
+from otelbridge.metrics.deltas import DeltaCheckpoint, Reads
 from otelbridge.metrics.limited import LimitedMatch
 from otelbridge.metrics.observed import ObservedMatch
 from otelbridge.metrics.points import transportable
@@ -45,9 +48,6 @@ if TYPE_CHECKING:
     from otelbridge.metrics.series import HistogramSeries, LastSeries, Series, SumSeries
     from otelbridge.metrics.streams import Stream
 
-_MAX_GHOSTS = 2000
-"""Forgotten series of a stream whose last delta may wait to be read."""
-
 SYNCHRONOUS = (Counter, UpDownCounter, Histogram, Gauge)
 
 
@@ -60,22 +60,19 @@ class SharedMatch(ViewInstrumentMatch):
         aggregations: The reader's preferred aggregations.
         stream: The stream.
         merged: Whether the reader is given the values of all processes together.
-        delta: Whether the reader wants deltas of it.
+        reads: The reads of the reader, where it wants deltas of the stream; else None.
     """
 
     def __init__(
-        self, view: View, instrument: Any, aggregations: Any, stream: Stream, *, merged: bool, delta: bool
+        self, view: View, instrument: Any, aggregations: Any, stream: Stream, *, merged: bool, reads: Reads | None
     ) -> None:
         super().__init__(view, instrument, aggregations)
         self.stream = stream
         self._merged = merged
-        self._delta = delta
-        self._ghosts: dict[Series, None] = {}
+        self._reads = reads
+        self._checkpoint = None if reads is None else DeltaCheckpoint(reads)
+        self._reservoirs: WeakKeyDictionary[Series, Any] = WeakKeyDictionary()
         stream.matches.append(self)
-        self._extremes: dict[Series, tuple[float, float]] = {}
-        self._seen: dict[Series, Any] = {}
-        self._collected: int | None = None
-        self._reservoirs: dict[Series, Any] = {}
 
     def consume_measurement(self, measurement: Any, should_sample_exemplar: bool = True) -> None:
         """Do nothing: instruments write to the stream directly."""
@@ -99,15 +96,14 @@ class SharedMatch(ViewInstrumentMatch):
         Returns:
             Data points; None when there are none.
         """
-        collector = _COLLECTORS[self.stream.kind.name]
+        del collection_aggregation_temporality  # known since the match was made
+        point_of = _POINTS[self.stream.kind.name]
         now = max(collection_start_nanos, self.latest_start)
-        if self._collected is not None:
-            self._collected = min(self._collected, now)
-        delta = collection_aggregation_temporality is AggregationTemporality.DELTA
-        ghosts = list(self._ghosts) if delta else []
-        found = [collector(self, series, delta, now) for series in (*self.series(), *ghosts)]
-        self._collected = now
-        self._finish(ghosts)
+        checkpoint = self._checkpoint
+        # In this order: what is hidden in between is among the former.
+        shown = self.series()
+        hidden = () if checkpoint is None else checkpoint.begin(now)
+        found = [point_of(self, series, checkpoint, now) for series in dict.fromkeys((*shown, *hidden))]
         return [point for point in found if point is not None] or None
 
     def series(self) -> list[Any]:
@@ -129,73 +125,29 @@ class SharedMatch(ViewInstrumentMatch):
         """Whether there may be exemplars."""
         return bool(self._reservoirs)
 
-    def exemplars(self, series: Series) -> Sequence[Any]:
-        """Give the exemplars this reader has for a series."""
-        return self._exemplars(series)
-
     @property
     def behind(self) -> bool:
-        """Whether the reader has so much of forgotten series left to read that it takes no more."""
-        return len(self._ghosts) >= _MAX_GHOSTS
+        """Whether the reader has so much of hidden series left to read that it takes no more."""
+        return self._checkpoint is not None and self._checkpoint.behind
 
-    def part(self, series: Series, ghost: Series) -> None:
-        """Learn that a series is forgotten: what it has counted is in another now, whose last delta is due."""
-        self._rename(series, ghost)
-        if self._delta:
-            self._ghosts[ghost] = None
-
-    def take_back(self, series: Series, ghost: Series) -> None:
-        """Learn that a series is not forgotten after all; see `part`."""
-        self._rename(ghost, series)
-        self._ghosts.pop(ghost, None)
-
-    def go_on(self, series: Series, before: Series) -> None:
-        """Learn that a series begins with what was counted, and read, before."""
-        if self._delta:
-            self._seen[series] = _SEEN[self.stream.kind.name](before)
-
-    def begin(self, series: Series) -> None:
-        """Learn that a forgotten series is there again: what may become an exemplar of it is of before."""
-        # What else there was about it went with what it had counted, see `part`.
+    def part(self, series: Series) -> None:
+        """Learn that a series is being hidden: its last delta is due, and its exemplars go."""
         self._reservoirs.pop(series, None)
+        if self._checkpoint is not None:
+            self._checkpoint.keep(series)
 
-    def release(self, series: Series) -> None:
-        """Keep nothing about a series, unless there is something left to read."""
-        if series not in self._ghosts:
-            for about in (self._seen, self._extremes, self._reservoirs):
-                about.pop(series, None)
+    def extend(self, series: Series, low: float, high: float) -> None:
+        """Learn of the minimum and maximum of what was recorded since a reader of deltas last asked."""
+        if self._checkpoint is not None:
+            self._checkpoint.extend(series, low, high)
 
     def after_fork(self) -> None:
         """Begin anew in a forked child."""
-        self._ghosts.clear()
-        self._seen.clear()
         self._reservoirs.clear()
-        self._extremes.clear()
-        self._collected = None
+        self._checkpoint = None if self._reads is None else DeltaCheckpoint(self._reads)
 
-    def _rename(self, old: Series, new: Series) -> None:
-        kept: tuple[dict[Series, Any], ...] = (self._seen, self._extremes, self._reservoirs)
-        for about in kept:
-            known = about.pop(old, None)
-            if known is not None:
-                about[new] = known
-
-    def _finish(self, ghosts: Sequence[Series]) -> None:
-        for ghost in ghosts:
-            self._ghosts.pop(ghost, None)
-            for match in self.stream.matches:
-                match.release(ghost)
-
-    def _start(self, series: Series, delta: bool) -> int:
-        sharing = self.stream.sharing
-        if self._merged and sharing is not None:
-            return sharing.processes.started
-        # A series that began since the last collection has its own beginning.
-        if not delta or self._collected is None:
-            return series.start
-        return max(series.start, self._collected)
-
-    def _exemplars(self, series: Series) -> Sequence[Any]:
+    def exemplars(self, series: Series) -> Sequence[Any]:
+        """Give the exemplars this reader has for a series."""
         if not self._reservoirs:
             return []
         own = self.stream.origin(series) if self._merged else series
@@ -208,56 +160,60 @@ class SharedMatch(ViewInstrumentMatch):
         shown = self.stream.hide(given) if given else given
         return exemplar if shown is given else replace(exemplar, filtered_attributes=shown)
 
-    def _sum(self, series: SumSeries, delta: bool, now: int) -> NumberDataPoint | None:
+    def _start(self, series: Series, checkpoint: DeltaCheckpoint | None) -> int:
+        if self.start is not None:
+            return self.start
+        # A series that began since the last collection has its own beginning.
+        read_at = None if checkpoint is None else checkpoint.read_at
+        return series.start if read_at is None else max(series.start, read_at)
+
+    def _sum(self, series: SumSeries, checkpoint: DeltaCheckpoint | None, now: int) -> NumberDataPoint | None:
         value = series.value
-        if delta:
-            total, value = value, value - self._seen.get(series, 0)
-            known = series in self._seen
-            self._seen[series] = total
-            if known and value == 0:
+        if checkpoint is not None:
+            before = checkpoint.since(series, value)
+            value -= before or 0
+            if before is not None and value == 0:
                 return None
         return NumberDataPoint(
             attributes=series.attributes,
-            start_time_unix_nano=self._start(series, delta),
+            start_time_unix_nano=self._start(series, checkpoint),
             time_unix_nano=now,
             value=transportable(value),
-            exemplars=self._exemplars(series),
+            exemplars=self.exemplars(series),
         )
 
-    def _last(self, series: LastSeries, delta: bool, now: int) -> NumberDataPoint | None:
+    def _last(self, series: LastSeries, checkpoint: DeltaCheckpoint | None, now: int) -> NumberDataPoint | None:
         last = series.last
-        if last is None or (delta and self._seen.get(series) is last):
+        if last is None or (checkpoint is not None and checkpoint.since(series, last) is last):
             return None
-        if delta:
-            self._seen[series] = last
         return NumberDataPoint(
             attributes=series.attributes,
             start_time_unix_nano=None,  # pyright: ignore[reportArgumentType]  # as the SDK's gauges have it
             time_unix_nano=now,
             value=transportable(last[0]),
-            exemplars=self._exemplars(series),
+            exemplars=self.exemplars(series),
         )
 
-    def _histogram(self, series: HistogramSeries, delta: bool, now: int) -> HistogramDataPoint | None:
-        counts, total, low, high = series.take()
-        if low <= high:
-            for match in self.stream.matches:
-                match._extend(series, low, high)
-        low, high = self._extremes.get(series, (inf, -inf))
-        if delta:
-            before = self._seen.get(series)
-            self._seen[series] = (counts, total)
+    def _histogram(
+        self, series: HistogramSeries, checkpoint: DeltaCheckpoint | None, now: int
+    ) -> HistogramDataPoint | None:
+        counts: list[int]
+        if checkpoint is None:
+            counts, total, low, high = series.snapshot()
+        else:
+            counts, total = series.take(partial(self._tell, series))
+            low, high = checkpoint.extremes(series)
+            before = checkpoint.since(series, (counts, total))
             if before is not None:
                 counts = [now_ - then for now_, then in zip(counts, before[0], strict=True)]
                 total -= before[1]
-            self._extremes.pop(series, None)
         count = sum(counts)
-        if delta and count == 0:
+        if checkpoint is not None and count == 0:
             return None
         extremes = self.stream.kind.extremes
         return HistogramDataPoint(
             attributes=series.attributes,
-            start_time_unix_nano=self._start(series, delta),
+            start_time_unix_nano=self._start(series, checkpoint),
             time_unix_nano=now,
             count=count,
             sum=total,
@@ -265,28 +221,28 @@ class SharedMatch(ViewInstrumentMatch):
             explicit_bounds=series.bounds,
             min=low if extremes else inf,
             max=high if extremes else -inf,
-            exemplars=self._exemplars(series),
+            exemplars=self.exemplars(series),
         )
 
-    def _exponential(self, series: ExponentialSeries, delta: bool, now: int) -> ExponentialHistogramDataPoint | None:
-        value, low, high = series.take()
-        if low <= high:
-            for match in self.stream.matches:
-                match._extend(series, low, high)
-        low, high = self._extremes.get(series, (inf, -inf))
-        if delta:
-            before = self._seen.get(series)
-            self._seen[series] = value
+    def _exponential(
+        self, series: ExponentialSeries, checkpoint: DeltaCheckpoint | None, now: int
+    ) -> ExponentialHistogramDataPoint | None:
+        if checkpoint is None:
+            value = series.snapshot()
+            low, high = value.min, value.max
+        else:
+            value = series.take(partial(self._tell, series))
+            low, high = checkpoint.extremes(series)
+            before = checkpoint.since(series, value)
             if before is not None:
                 value = subtract(value, before)
-            self._extremes.pop(series, None)
-        if delta and value.count == 0:
+        if checkpoint is not None and value.count == 0:
             return None
         extremes = self.stream.kind.extremes
         return ExponentialHistogramDataPoint(
             attributes=series.attributes,
-            exemplars=self._exemplars(series),
-            start_time_unix_nano=self._start(series, delta),
+            exemplars=self.exemplars(series),
+            start_time_unix_nano=self._start(series, checkpoint),
             time_unix_nano=now,
             count=value.count,
             sum=value.sum,
@@ -299,19 +255,12 @@ class SharedMatch(ViewInstrumentMatch):
             max=high if extremes else -inf,
         )
 
-    def _extend(self, series: Series, low: float, high: float) -> None:
-        known_low, known_high = self._extremes.get(series, (inf, -inf))
-        self._extremes[series] = (min(low, known_low), max(high, known_high))
+    def _tell(self, series: Series, low: float, high: float) -> None:
+        for match in self.stream.matches:
+            match.extend(series, low, high)
 
 
-_SEEN: dict[str, Callable[[Any], Any]] = {
-    "sum": lambda series: series.value,
-    "last": lambda series: series.last,
-    "histogram": lambda series: ([*series.counts], series.sum),
-    "exponential": lambda series: series.snapshot(),
-}
-
-_COLLECTORS: dict[str, Callable[..., Any]] = {
+_POINTS: dict[str, Callable[..., Any]] = {
     "sum": SharedMatch._sum,  # pyright: ignore[reportPrivateUsage]
     "last": SharedMatch._last,  # pyright: ignore[reportPrivateUsage]
     "histogram": SharedMatch._histogram,  # pyright: ignore[reportPrivateUsage]
@@ -322,7 +271,7 @@ _COLLECTORS: dict[str, Callable[..., Any]] = {
 class MakeMatch(Protocol):
     """Makes the match of a stream that is not selected by views."""
 
-    def __call__(self, instrument: Any, aggregations: Any, /, *, merged: bool, delta: bool) -> SharedMatch:
+    def __call__(self, instrument: Any, aggregations: Any, /, *, merged: bool, reads: Reads | None) -> SharedMatch:
         """Make it; see `SharedMatch`."""
         ...
 
@@ -375,6 +324,7 @@ class Storage(MetricReaderStorage):
         self._limits = limits
         self._streams = streams
         self._adopted: set[Any] = set()
+        self._reads = Reads()
         self.merged = merged
 
     def after_fork(self) -> None:
@@ -383,6 +333,13 @@ class Storage(MetricReaderStorage):
         for matches in self._instrument_view_instrument_matches.values():
             for match in matches:
                 match.after_fork()
+
+    def collect(self) -> Any:
+        """Give everything; an exception leaves all of it to the next call."""
+        self._reads.begin()
+        data = super().collect()
+        self._reads.commit()
+        return data
 
     def matches(self, instrument: Any) -> list[Any]:
         """Give the matches of an instrument, making them the first time."""
@@ -401,10 +358,8 @@ class Storage(MetricReaderStorage):
                     match.stream.matches.remove(match)
             for instrument, make in makers.items():
                 if instrument not in matches:
-                    temporality = self._instrument_class_temporality[instrument.__class__]
-                    delta = temporality is AggregationTemporality.DELTA
-                    aggregations = self._instrument_class_aggregation
-                    matches[instrument] = [make(instrument, aggregations, merged=self.merged, delta=delta)]
+                    aggregations, reads = self._instrument_class_aggregation, self._reads_of(instrument)
+                    matches[instrument] = [make(instrument, aggregations, merged=self.merged, reads=reads)]
             self._adopted = set(makers)
 
     def tidy(self) -> None:
@@ -438,10 +393,13 @@ class Storage(MetricReaderStorage):
         kind = kind_of(ViewInstrumentMatch(view, instrument, aggregations))
         limit = self._limits.of(view, instrument)
         if kind is not None and isinstance(instrument, SYNCHRONOUS):
-            stream = self._streams.share(instrument, view, kind, limit)
-            delta = self._instrument_class_temporality[instrument.__class__] is AggregationTemporality.DELTA
-            return SharedMatch(view, instrument, aggregations, stream, merged=self.merged, delta=delta)
+            stream, reads = self._streams.share(instrument, view, kind, limit), self._reads_of(instrument)
+            return SharedMatch(view, instrument, aggregations, stream, merged=self.merged, reads=reads)
         if kind is not None and self.merged and kind.name in ("sum", "last"):
             stream = self._streams.observe(instrument, view, kind, limit)
             return ObservedMatch(view, instrument, aggregations, stream, gauge=kind.name == "last")
         return LimitedMatch(view, instrument, aggregations, limit.sets, self._streams.held, self._streams.hide)
+
+    def _reads_of(self, instrument: Any) -> Reads | None:
+        delta = self._instrument_class_temporality[instrument.__class__] is AggregationTemporality.DELTA
+        return self._reads if delta else None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from opentelemetry.sdk.metrics import UpDownCounter
 
 from otelbridge.metrics._sdk import advised_boundaries, kind_name, view_keys, view_name
-from otelbridge.metrics.calm import Calm
 from otelbridge.metrics.identity import StreamIdentity, encode_attributes
 from otelbridge.metrics.kinds import Kind
 from otelbridge.metrics.limits import Terms
@@ -50,8 +49,6 @@ class StreamRegistry:
         """Hides what may not be shown of an attribute set."""
         self._streams: dict[object, Any] = {}
         self._lock = threading.RLock()
-        self.calm = Calm()
-        """Keeps those who read away from what is forgotten."""
         self.held = Quota(
             series_limit,
             "This process has reached its limit of %d attribute sets in all; further ones are counted together under "
@@ -68,7 +65,7 @@ class StreamRegistry:
         """Give every stream."""
         return list(self._streams.values())
 
-    def add(self, key: object, make: Callable[[Terms, Calm], _Made], limit: int) -> _Made:
+    def add(self, key: object, make: Callable[[Terms], _Made], limit: int) -> _Made:
         """Keep a stream that is not of an instrument of ours.
 
         Args:
@@ -80,7 +77,7 @@ class StreamRegistry:
             The stream.
         """
         with self._lock:
-            stream = self._streams[key] = make(Terms(limit, self.held, self._shown), self.calm)
+            stream = self._streams[key] = make(Terms(limit, self.held, self._shown))
             return stream
 
     def drop(self, key: object) -> None:
@@ -93,14 +90,23 @@ class StreamRegistry:
             self._streams.pop(key, None)
 
     def tidy(self) -> None:
-        """Forget what nobody records to, in every stream."""
+        """Hide what is idle, in every stream."""
         for stream in self.all():
             stream.tidy()
+
+    def publish(self) -> None:
+        """Write every cell again; see `Stream.publish`."""
+        for stream in self.all():
+            stream.publish()
+
+    def move(self) -> None:
+        """Publish everything in another file; see `Stream.move`."""
+        for stream in self.all():
+            stream.move()
 
     def after_fork(self) -> None:
         """Begin anew in a forked child."""
         self._lock = threading.RLock()
-        self.calm.after_fork()
         for quota in (self.held, self._shown):
             quota.after_fork()
         for stream in self.all():
@@ -125,7 +131,7 @@ class StreamRegistry:
             if stream is None:
                 name, keep = view_name(view) or instrument.name, view_keys(view)
                 terms = self._terms(view, limit, lasting=kind.name == "sum" and isinstance(instrument, UpDownCounter))
-                stream = self._streams[key] = Stream(name, kind, keep, terms, sharing, calm=self.calm, hide=self.hide)
+                stream = self._streams[key] = Stream(name, kind, keep, terms, sharing, hide=self.hide)
             return stream
 
     def observe(self, instrument: Any, view: View, kind: Kind, limit: Limit) -> ObservedStream:
@@ -151,7 +157,7 @@ class StreamRegistry:
             if stream is None:
                 name, keep = view_name(view) or instrument.name, view_keys(view)
                 terms, adding = self._terms(view, limit, lasting=False), kind.name == "sum"
-                stream = ObservedStream(name, kept, keep, terms, sharing, adding=adding, calm=self.calm, hide=self.hide)
+                stream = ObservedStream(name, kept, keep, terms, sharing, adding=adding, hide=self.hide)
                 self._streams[key] = stream
             return stream
 

@@ -28,6 +28,8 @@ from otelbridge.cells.exponential import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from otelbridge.cells.book import Cell
+
 _PER_E = ldexp(1 / log(2), MAX_SCALE)
 _OCTAVE = (1 << MAX_SCALE) - 1
 
@@ -160,16 +162,20 @@ class Side:
         counts: The count of an index lies at its remainder; empty where there is no range yet.
     """
 
-    __slots__ = ("counts", "counts_at", "range_at", "shift", "size", "start", "stop")
+    __slots__ = ("cell", "counts", "counts_at", "range", "range_at", "shift", "size", "start", "stop")
 
     def __init__(self, shift: int, start: int, stop: int, counts: list[int]) -> None:
         self.shift = shift
         self.start = start
         self.stop = stop
+        self.range = start, stop
+        """The two, also while the side is `closed`."""
         self.counts = counts
         self.size = len(counts)
+        self.cell: Cell | None = None
+        """Where it is published, if anywhere."""
         self.counts_at = 0
-        """Position of the counts in the memory of the cell, if there is one."""
+        """Position of the counts in the memory of the cell."""
         self.range_at = 0
         """Position of the range, likewise."""
 
@@ -181,7 +187,13 @@ class Side:
             stop: The one after its last.
         """
         side = Side(self.shift, start, stop, self.counts)
-        side.counts_at, side.range_at = self.counts_at, self.range_at
+        side.cell, side.counts_at, side.range_at = self.cell, self.counts_at, self.range_at
+        return side
+
+    def closed(self) -> Side:
+        """Give the same counts, in which no index is counted any longer."""
+        side = self.widened(0, 0)
+        side.range = self.range
         return side
 
 
@@ -189,13 +201,14 @@ Sides = tuple[Side, Side, Side]
 """Above zero, below zero, zero."""
 
 
-def sides_of(buckets: Distribution, max_size: int, area: int) -> Sides:
+def sides_of(buckets: Distribution, max_size: int, cell: Cell | None = None, area: int = 0) -> Sides:
     """Make what a series counts in.
 
     Args:
         buckets: What was counted until now; empty buckets at the ends of a side belong to its range.
         max_size: The most buckets a side may have.
-        area: Position of the valid area in the memory of the cell; anything where there is none.
+        cell: Where it is published, if anywhere.
+        area: Position of the valid area in the memory of the cell.
     """
     shift = MAX_SCALE - buckets.scale
     positive, negative = (
@@ -205,6 +218,7 @@ def sides_of(buckets: Distribution, max_size: int, area: int) -> Sides:
     positive.counts_at, negative.counts_at = area + HEAD, area + HEAD + max_size
     positive.range_at, negative.range_at = area + RANGES[0], area + RANGES[1]
     zero.counts_at = area + ZEROS
+    positive.cell = negative.cell = zero.cell = cell
     return positive, negative, zero
 
 
@@ -218,6 +232,6 @@ def buckets_of(sides: Sides) -> Distribution:
     return Distribution(
         MAX_SCALE - positive.shift,
         zero.counts[0],
-        unrolled(positive.counts, positive.start, positive.stop),
-        unrolled(negative.counts, negative.start, negative.stop),
+        unrolled(positive.counts, *positive.range),
+        unrolled(negative.counts, *negative.range),
     )

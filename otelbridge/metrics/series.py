@@ -19,9 +19,10 @@ import os
 import sys
 import threading
 from bisect import bisect_left
-from math import inf
+from contextlib import AbstractContextManager, nullcontext
+from math import copysign, inf
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 from otelbridge.metrics.points import transportable
@@ -52,20 +53,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_lock)
 
 _SINK = memoryview(bytearray(32)).cast("d")
+_UNLOCKED = nullcontext()
 
 
 class Unplaced:
-    """Stands where a cell will be. The first value stored makes the cell, so that silent series need none.
+    """Stands where a cell will be: the next value stored asks the stream for it.
+
+    So a series that records nothing needs no cell, and one that is hidden is shown again by its next value.
 
     Args:
         series: Whose cell it will be.
-        place: Makes the cell and attaches it, or detaches the series for good.
+        place: Attaches the series to its cell, or to none.
     """
 
     __slots__ = ("_place", "_series")
 
     def __init__(self, series: Series, place: Callable[[Any], None]) -> None:
-        self._series = ref(series)  # which refers to this: a forgotten one goes as soon as nobody has it any longer
+        self._series = ref(series)  # which refers to this: a series is freed as soon as nothing else refers to it
         self._place = place
 
     def __setitem__(self, at: int, value: object) -> None:
@@ -81,18 +85,40 @@ class Series:
         start: When it began, in nanoseconds since the epoch.
     """
 
-    __slots__ = ("__weakref__", "attributes", "code", "start")
+    __slots__ = ("__weakref__", "attributes", "code", "inherited", "start")
 
     def __init__(self, attributes: Mapping[str, AnyValue], start: int) -> None:
         self.attributes = attributes
         self.start = start
         self.code: bytes = b""
         """The attribute set as other processes know it; empty while it has no cell."""
+        self.inherited: Any = None
+        """The `total` it began with, which an earlier series of the same attributes had counted; None for nothing."""
 
     @property
     def silent(self) -> bool:
-        """Whether it waits for its first value since it began."""
+        """Whether its next value asks for a cell."""
         raise NotImplementedError
+
+    @property
+    def has_cell(self) -> bool:
+        """Whether what it counts is published."""
+        raise NotImplementedError
+
+    def total(self) -> Any:
+        """Give everything it has counted, as a reader of deltas remembers it."""
+        raise NotImplementedError
+
+    def state(self) -> object:
+        """Give something that changes with every value that is recorded; compare it by `unchanged`."""
+        raise NotImplementedError
+
+    def guard(self) -> AbstractContextManager[Any]:
+        """Give the lock that keeps others from recording to it; none where recording takes no lock.
+
+        Recording may have to wait for the lock of a stream, so this one is taken before that.
+        """
+        return _UNLOCKED if LOCK_FREE else _lock
 
     def record(self, amount: int | float) -> None:
         """Take a measurement. `otelbridge.metrics.writers` does the same without the calls.
@@ -124,13 +150,30 @@ class Series:
             start: The new beginning, in nanoseconds since the epoch.
         """
         self.start = start
+        self.inherited = None
 
-    def await_cell(self, place: Callable[[Any], None]) -> None:
-        """Let the next value make the cell.
+    def await_cell(self, place: Callable[[Any], None], seen: object = None) -> bool:
+        """Let the next value ask for a cell. What was counted stays.
 
         Args:
-            place: Makes the cell and attaches it, or detaches the series for good.
+            place: Attaches the series to its cell, or to none.
+            seen: What `state` gave, where nothing may have been recorded since; None for no such condition.
+
+        Returns:
+            Whether it waits now; not when something was recorded since.
         """
+        raise NotImplementedError
+
+    def load(self, cell: Cell) -> None:
+        """Count what a cell holds. The series is new, and nothing else knows it.
+
+        Args:
+            cell: The cell of a series of the same kind.
+        """
+        raise NotImplementedError
+
+    def publish(self) -> None:
+        """Write everything into the cell again, if there is one. What is recorded meanwhile stores its own."""
         raise NotImplementedError
 
     def attach(self, cell: Cell | None) -> None:
@@ -173,22 +216,61 @@ class SumSeries(Series):
         """See `Series.silent`."""
         return type(self.ints) is Unplaced
 
+    @property
+    def has_cell(self) -> bool:
+        """See `Series.has_cell`."""
+        return type(self.ints) is memoryview
+
+    def total(self) -> int | float:
+        """See `Series.total`."""
+        return self.value
+
+    def state(self) -> object:
+        """See `Series.state`."""
+        return [self.whole, self.part]
+
     def clear(self, start: int) -> None:
         """See `Series.clear`."""
         super().clear(start)
         self.whole = self.part = 0
 
-    def await_cell(self, place: Callable[[Any], None]) -> None:
+    def await_cell(self, place: Callable[[Any], None], seen: Any = None) -> bool:
         """See `Series.await_cell`."""
-        self.ints = self.floats = Unplaced(self, place)
+        waiting = Unplaced(self, place)
+        whole, part = seen or (0, 0)
+        # Atomic from here
+        if seen is None or (self.whole == whole and self.part == part):
+            self.ints = waiting
+            self.floats = waiting
+            # to here.
+            return True
+        return False
+
+    def load(self, cell: Cell) -> None:
+        """See `Series.load`."""
+        self.whole = cell.counts[cell.counts_at]
+        part = cell.totals[cell.totals_at]
+        if part or copysign(1.0, part) > 0:  # minus zero says that there never was a float
+            self.part = part
 
     def attach(self, cell: Cell | None) -> None:
         """See `Series.attach`."""
         if cell is None:
             self.ints = self.floats = None
             return
-        self.ints_at, self.floats_at = cell.counts_at, cell.totals_at
-        self.ints, self.floats = cell.counts, cell.totals
+        ints, floats, ints_at, floats_at = cell.counts, cell.totals, cell.counts_at, cell.totals_at
+        # Atomic from here
+        self.ints_at = ints_at
+        self.floats_at = floats_at
+        self.ints = ints
+        self.floats = floats
+        # to here.
+        self.publish()
+
+    def publish(self) -> None:
+        """See `Series.publish`."""
+        if not self.has_cell:
+            return
         if type(self.part) is float:
             self.floats[self.floats_at] = self.part
         try:
@@ -247,22 +329,47 @@ class LastSeries(Series):
         """See `Series.silent`."""
         return type(self.marks) is Unplaced
 
+    @property
+    def has_cell(self) -> bool:
+        """See `Series.has_cell`."""
+        return type(self.marks) is memoryview
+
+    def total(self) -> tuple[int | float] | None:
+        """See `Series.total`."""
+        return self.last
+
+    def state(self) -> object:
+        """See `Series.state`."""
+        return self.last
+
     def clear(self, start: int) -> None:
         """See `Series.clear`."""
         super().clear(start)
         self.last = None
 
-    def await_cell(self, place: Callable[[Any], None]) -> None:
+    def await_cell(self, place: Callable[[Any], None], seen: Any = None) -> bool:
         """See `Series.await_cell`."""
-        self.marks = Unplaced(self, place)
+        waiting = Unplaced(self, place)
+        # Atomic from here
+        if seen is None or self.last is seen:
+            self.marks = waiting
+            # to here.
+            return True
+        return False
+
+    def load(self, cell: Cell) -> None:
+        """See `Series.load`. A last value does not go on: the next one replaces it."""
 
     def attach(self, cell: Cell | None) -> None:
         """See `Series.attach`."""
         if cell is None:
             self.marks = None
             return
-        self.marks_at = cell.marks_at
-        self.marks = cell.marks
+        marks, marks_at = cell.marks, cell.marks_at
+        # Atomic from here
+        self.marks_at = marks_at
+        self.marks = marks
+        # to here.
         self.publish()
 
     @property
@@ -347,6 +454,28 @@ class HistogramSeries(Series):
         """See `Series.silent`."""
         return type(self.ints) is Unplaced
 
+    @property
+    def has_cell(self) -> bool:
+        """See `Series.has_cell`."""
+        return type(self.ints) is memoryview
+
+    def total(self) -> tuple[list[int], int | float]:
+        """See `Series.total`."""
+        # One display, so that nothing can be recorded in between.
+        *counts, total = [*self.counts, self.sum]
+        return cast("list[int]", counts), total
+
+    def snapshot(self) -> tuple[list[int], int | float, int | float, int | float]:
+        """Give bucket counts, sum, minimum and maximum since the beginning, of one moment."""
+        # In this order: what a reader of deltas takes is among the extremes of all time before it leaves the others.
+        row: list[Any] = [*self.counts, self.sum, self.min, self.max, self.low, self.high]
+        *counts, total, low, high, taken_low, taken_high = row
+        return counts, total, min(low, taken_low), max(high, taken_high)
+
+    def state(self) -> object:
+        """See `Series.state`."""
+        return sum(self.counts)
+
     def clear(self, start: int) -> None:
         """See `Series.clear`."""
         super().clear(start)
@@ -355,9 +484,28 @@ class HistogramSeries(Series):
         self.min = self.low = inf
         self.max = self.high = -inf
 
-    def await_cell(self, place: Callable[[Any], None]) -> None:
+    def await_cell(self, place: Callable[[Any], None], seen: Any = None) -> bool:
         """See `Series.await_cell`."""
-        self.ints = self.floats = self.lows = Unplaced(self, place)
+        waiting = Unplaced(self, place)
+        # The list itself is always equal to itself; a copy is only as long as nothing is recorded.
+        counts = self.counts if seen is None else [*self.counts]
+        if seen is not None and sum(counts) != seen:
+            return False
+        # Atomic from here
+        if self.counts == counts:
+            self.ints = waiting
+            self.floats = waiting
+            self.lows = waiting
+            # to here.
+            return True
+        return False
+
+    def load(self, cell: Cell) -> None:
+        """See `Series.load`."""
+        self.counts = cell.counts[cell.counts_at : cell.counts_at + len(self.counts)].tolist()
+        self.sum = cell.totals[cell.totals_at]
+        lows = cell.lows[cell.lows_at : cell.lows_at + 4]
+        self.low, self.high = min(lows[0], lows[2]), max(-lows[1], -lows[3])
 
     def attach(self, cell: Cell | None) -> None:
         """See `Series.attach`."""
@@ -366,13 +514,21 @@ class HistogramSeries(Series):
             self.ints, self.floats, self.lows = None, _SINK, _SINK
             self.floats_at = self.lows_at = 0
             return
-        self.ints_at, self.floats_at, self.lows_at = cell.counts_at, cell.totals_at, cell.lows_at
-        self.ints, self.floats, self.lows = cell.counts, cell.totals, cell.lows
+        ints, floats, lows = cell.counts, cell.totals, cell.lows
+        ints_at, floats_at, lows_at = cell.counts_at, cell.totals_at, cell.lows_at
+        # Atomic from here
+        self.ints_at = ints_at
+        self.floats_at = floats_at
+        self.lows_at = lows_at
+        self.ints = ints
+        self.floats = floats
+        self.lows = lows
+        # to here.
         self.publish()
 
     def publish(self) -> None:
-        """Store everything in the cell, if there is one. What is recorded meanwhile stores its own."""
-        if type(self.ints) is not memoryview:
+        """See `Series.publish`."""
+        if not self.has_cell:
             return
         for at in range(len(self.counts)):
             self.ints[self.ints_at + at] = self.counts[at]
@@ -428,32 +584,36 @@ class HistogramSeries(Series):
                 # to here.
                 return
 
-    def take(self) -> tuple[list[int], int | float, int | float, int | float]:
+    def take(self, tell: Callable[[int | float, int | float], None]) -> tuple[list[int], int | float]:
         """Read everything at one moment, and begin new extremes.
 
-        Extremes cannot be subtracted, so they are handed over to the readers, each of which keeps its own.
+        Extremes cannot be subtracted, so they are handed over to the readers of deltas, each of which keeps its own.
+
+        Args:
+            tell: Is given minimum and maximum since the last call, if anything was recorded. Maybe more than once: an
+                interrupted reading hands over nothing twice and leaves nothing out.
 
         Returns:
-            Bucket counts and sum since the beginning; minimum and maximum since the last call, infinite
-            and the wrong way round where nothing was recorded.
+            Bucket counts and sum since the beginning.
         """
-        if not LOCK_FREE:
-            with _lock:
-                return self._take()
-        return self._take()
-
-    def _take(self) -> tuple[list[int], int | float, int | float, int | float]:
-        # Before and after, since the cell's own are overwritten by the first measurement after it.
-        self._keep(self.min, self.max)
-        # No call, and after the list itself no allocation (which could run a garbage collection, and with it
-        # anybody's callback), from here to the last store: nothing can be recorded in between.
-        row = [*self.counts, self.sum]
-        low = self.min
-        high = self.max
-        self.min = inf
-        self.max = _MINUS_INF
-        self._keep(low, high)
-        return row[:-1], row[-1], low, high  # pyright: ignore[reportReturnType]
+        with self.guard():
+            while True:
+                least, most = self.min, self.max
+                if least <= most:
+                    tell(least, most)
+                    # Before they go, and after, since the cell's own are overwritten by the first measurement since.
+                    self._keep(least, most)
+                # No call, and after the list itself no allocation (which could run a garbage collection, and with it
+                # any callback), up to the last store: nothing can be recorded in between.
+                # Atomic from here
+                row = [*self.counts, self.sum]
+                if self.min is least and self.max is most:
+                    self.min = inf
+                    self.max = _MINUS_INF
+                    # to here.
+                    self._keep(least, most)
+                    total = row.pop()
+                    return cast("list[int]", row), total
 
     def _keep(self, low: int | float, high: int | float) -> None:
         while low < self.low or high > self.high:
@@ -464,9 +624,15 @@ class HistogramSeries(Series):
                 self.low = both[0]
                 self.high = both[1]
                 # to here.
-                if type(self.lows) is memoryview:
+                if self.has_cell:
                     self._publish_extremes()
 
     def _publish_extremes(self) -> None:
         self.lows[self.lows_at + 2] = self.low
         self.lows[self.lows_at + 3] = -self.high
+
+
+def unchanged(before: object, now: object) -> bool:
+    """Tell whether nothing was recorded between two looks at `Series.state`."""
+    # A gauge that is set to the same value again has another tuple that is equal.
+    return before is now or (type(before) is not tuple and before == now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic, time_ns
@@ -13,17 +13,15 @@ from weakref import WeakSet, WeakValueDictionary
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import clean_attributes
-from otelbridge.metrics.calm import Calm
 from otelbridge.metrics.identity import encode_attributes
 from otelbridge.metrics.idle import Idle
 from otelbridge.metrics.limits import Terms, report_overflow
 from otelbridge.metrics.merger import Merger
 from otelbridge.metrics.merging import WORKER_KEY
 from otelbridge.metrics.secrets import as_they_are
-from otelbridge.metrics.transfer import add, guard, has_cell, load, resume, shed, state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Generator, Mapping
+    from collections.abc import Callable, Container, Mapping
 
     from opentelemetry.util.types import Attributes
 
@@ -35,10 +33,12 @@ if TYPE_CHECKING:
     from otelbridge.metrics.secrets import Hide
     from otelbridge.metrics.series import Series
 
-_GONE = object()
-
 OVERFLOW = {"otel.metric.overflow": True}
 """Attributes of the series that takes what is over the limit; metrics SDK specification, "Cardinality limits"."""
+
+
+_MOST_CHANGES = 100
+"""Series that are hidden and shown one after the other. Handlers that want more each time get it when it is read."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,10 @@ class Sharing:
 class Stream:
     """The series of one view of one instrument.
 
-    A series may be forgotten (`remove`, `tidy`) while somebody still has it: a bound handle, or a thread that is
-    about to record. Then what it has counted is taken out of it, and its next value calls `_enter`, which brings it
-    back. So there is at most one series an attribute set at any time, and none is in the way of being freed.
+    A series is shown or hidden. One that is removed, or idle for long, is hidden: readers no longer see it, and it
+    counts in no limit. What it has counted stays in it and in its cell, so nothing moves while it may be recorded to.
+    Its next value shows it again, as it was. It is freed when nothing refers to it any longer. A new series of the same
+    attributes then goes on from the cell; without a group there is none, and it begins at zero.
 
     Args:
         name: Name of the stream, for reports.
@@ -72,7 +73,6 @@ class Stream:
         terms: Its limits.
         sharing: How it is shared with other processes; None keeps it to this one.
         observed: Whether values come from callbacks.
-        calm: Keeps those who read away from what is forgotten.
         hide: Hides what may not be shown of an attribute set.
     """
 
@@ -85,7 +85,6 @@ class Stream:
         sharing: Sharing | None = None,
         *,
         observed: bool = False,
-        calm: Calm | None = None,
         hide: Hide = as_they_are,
     ) -> None:
         self.name = name
@@ -98,6 +97,15 @@ class Stream:
         self._observed = observed
         self._new = kind.new_series()
         self._series: dict[bytes, Series] = {}
+        self._hidden: WeakValueDictionary[bytes, Series] = WeakValueDictionary()
+        self._hidden_cells: dict[bytes, Cell] = {}
+        """The cells of hidden series by their code: what they hold is part of the totals of the group."""
+        self._changes = 0
+        """How many times a series was hidden or shown."""
+        self._changing = False
+        self._waiting: deque[Callable[[], object]] = deque()
+        """Series to be hidden or shown as soon as the one is that is just being so."""
+        self._counted = 0
         self._overflow: Series | None = None
         self.latest_start = 0
         """When the youngest series began. A clock that was set back may be before that."""
@@ -109,22 +117,9 @@ class Stream:
         self._lock = threading.RLock()
         self._merger = None if sharing is None else Merger(name, kind, terms, OVERFLOW, observed=observed)
         self._idle = Idle(terms.forget_after)
-        self._resting: WeakValueDictionary[object, Series] = WeakValueDictionary()
-        """Forgotten series that somebody still has."""
-        self._strays: dict[Series, object] = {}
-        """Those of them that were recorded to while there was no room; what they count belongs to the overflow."""
-        self._emptying: dict[Series, object] = {}
-        """Those whose counts are on their way there. Nobody may read them meanwhile, so they cannot return."""
-        self._straying: dict[Series, object] = {}
-        """Those that are about to be strays."""
-        self._retired: dict[bytes, Cell] = {}
-        """The cells of forgotten series, which keep what was counted."""
-        self._calm = calm or Calm()
-        self._entering = 0
-        """How many series the thread that has the lock is letting in, one within the other."""
 
     @property
-    def held(self) -> int:
+    def shown(self) -> int:
         """How many attribute sets are kept apart now."""
         return len(self._series)
 
@@ -134,8 +129,10 @@ class Stream:
         return self._overflow is not None or (self._merger is not None and self._merger.overflowing)
 
     def all(self) -> list[Series]:
-        """Give every series there is now, the overflow last."""
-        self._gather()
+        """Give every series that is shown, the overflow last."""
+        if self._waiting:
+            with self._lock:
+                self._catch_up()
         found = list(self._series.values())
         return found if self._overflow is None else [*found, self._overflow]
 
@@ -144,13 +141,20 @@ class Stream:
         totals = None if self.sharing is None else self.sharing.processes.totals
         if self.sharing is None or self._merger is None or totals is None:
             return self.all()
-        own = {series.code or self._code(series.attributes): series for series in self.all() if not series.silent}
-        retired = self._retired if self.sharing.shape.adds else {}
-        found = self._merger.merge(own, retired, totals, self.sharing.identity, self.sharing.processes.started)
-        for series in self._merger.gone():
-            for match in self.matches:
-                match.release(series)
-        return found
+        own, hidden = self._parts()
+        if not self.sharing.shape.adds:
+            hidden = {}
+        return self._merger.merge(own, hidden, totals, self.sharing.identity, self.sharing.processes.started)
+
+    def _parts(self) -> tuple[dict[bytes, Series], dict[bytes, Cell]]:
+        """Give what this process adds to the group: shown series, and the cells of hidden ones. One may be in both."""
+        with self._lock:
+            while True:
+                changes = self._changes
+                own = {each.code or self._code(each.attributes): each for each in self.all() if not each.silent}
+                hidden = self._hidden_cells.copy()
+                if changes == self._changes:  # else a signal handler has come in between
+                    return own, hidden
 
     def origin(self, series: Series) -> Series | None:
         """Give this process' own series of the same attributes as a merged one, if there is one."""
@@ -174,23 +178,20 @@ class Stream:
         series = self._series.get(key)
         if series is not None:
             return series
-        self._gather()
         with self._lock:
-            series = self._series.get(key)
+            series = self._series.get(key) or self._hidden.get(key)
             if series is not None:
                 return series
-            series = self._resting.get(key)
-            # One that counts for the overflow at this very moment goes on doing so until that is over.
-            if any(series in each for each in (self._straying, self._strays, self._emptying)) or not self._admit(kept):
+            if not self._admits(kept):
                 return self._overflowing()
-            return self._insert(key, self._make(kept)) if series is None else self._return(key, series)
+            return self._show(key, self._make(key, kept))
 
     def is_overflow(self, series: Series) -> bool:
         """Tell whether a series stands for many attribute sets."""
         return series is self._overflow
 
     def remove(self, attributes: Attributes) -> None:
-        """Forget the series of an attribute set, until somebody records to it again.
+        """Hide the series of an attribute set, until it is recorded to again.
 
         Args:
             attributes: The attribute set; what the view leaves out does not matter.
@@ -201,29 +202,60 @@ class Stream:
             self._forget(key, series)
 
     def tidy(self) -> None:
-        """Do what takes a look now and then: forget what nobody records to."""
-        self._gather()
+        """Hide what is idle."""
+        self._count()
         if self.terms.forget_after is None:
             return
         for key, series, seen in self._idle.look(self._series.copy(), self._state, monotonic()):
             if not (self.terms.lasting and any(seen)):
                 self._forget(key, series, seen)
 
+    def publish(self) -> None:
+        """Write every cell again from its series, and give one to each series that should have one and has none.
+
+        So what kept a cell from being had, or written, is over with the next call.
+        """
+        if self.sharing is None:
+            return
+        for series in self.all():
+            with series.guard(), self._lock:
+                if series.has_cell and series.code not in self._hidden_cells:
+                    series.publish()
+                elif not series.silent and not self._house(series):
+                    return  # nor can the others have one
+
+    def move(self) -> None:
+        """Publish in the new file of this process: the one there was is lost to the other processes."""
+        if self.sharing is None:
+            return
+        for series in self.all():
+            with series.guard(), self._lock:
+                if not series.silent:
+                    self._house(series)
+        with self._lock:
+            for code, before in list(self._hidden_cells.items()):
+                cell = self._place(code)
+                if cell is not None and self.sharing.shape.adds:
+                    kept = self._new({}, 0)
+                    kept.load(before)
+                    kept.attach(cell)
+                if cell is not None:
+                    self._hidden_cells[code] = cell
+                    self.sharing.processes.retire(cell)
+
     def after_fork(self) -> None:
         """Begin anew in a forked child: what was counted before is the parent's."""
         self._lock = threading.RLock()
-        self._retired = {}
-        self._entering = 0
-        # Forgotten ones too: one that another thread was just about to empty, or to enter, has the parent's counts.
-        outside = {**self._straying, **self._strays, **self._emptying, **dict.fromkeys(self._resting.values())}
-        self._straying, self._strays, self._emptying = {}, {}, {}
+        self._hidden_cells = {}
+        self._changing = False
+        self._waiting.clear()
         self._idle = Idle(self.terms.forget_after)
-        now = self._begin()
-        for series in (*self.all(), *outside):
+        now, hidden = self._begin(), list(self._hidden.values())
+        for series in (*self.all(), *hidden):
             series.clear(now)
-            if series in outside or (self.sharing is not None and self.sharing.per_worker):
+            if self.sharing is not None and self.sharing.per_worker:
                 series.code = b""  # a series of one worker is another one now
-            if series in outside or self.sharing is not None:
+            if self.sharing is not None or series in hidden:
                 series.await_cell(self._enter)
 
     def _begin(self) -> int:
@@ -237,46 +269,46 @@ class Stream:
             cleaned = {key: value for key, value in cleaned.items() if key in self._keep}
         return self.hide(cleaned)
 
-    def _make(self, attributes: Mapping[str, Any]) -> Series:
-        # Whoever is alone began when its series did; a group began with its first process.
-        series = self._new(attributes, self._begin())
-        if self.sharing is not None:
-            series.await_cell(self._enter)
-        return series
-
-    def _admit(self, attributes: Mapping[str, Any]) -> bool:
+    def _admits(self, attributes: Mapping[str, Any]) -> bool:
         if len(self._series) >= self.terms.sets:
             return False
         sharing = self.sharing
-        if sharing is not None and sharing.processes.crowded and self._code(attributes) not in self._retired:
+        if sharing is not None and sharing.processes.crowded and self._code(attributes) not in self._hidden_cells:
             return False
-        return self.terms.held is None or self.terms.held.take()
+        return self.terms.held is None or self.terms.held.admits()
 
-    def _insert(self, key: bytes, series: Series) -> Series:
-        if self.sharing is not None and not self.sharing.per_worker:
-            series.code = key  # the same object, as there may be very many
-        # A signal handler may have made one since this thread looked.
-        winner = self._series.setdefault(key, series)
-        if winner is not series:
-            self._give_back()
-        return winner
+    def _make(self, key: bytes, attributes: Mapping[str, Any]) -> Series:
+        # Without a group a series begins when it is made; a group began with its first process.
+        series = self._new(attributes, self._begin())
+        if self.sharing is None:
+            return series
+        series.code = self._code(attributes) if self.sharing.per_worker else key  # the same object: there are many
+        cell = self._hidden_cells.get(series.code)
+        if cell is not None and not self._observed:  # what is observed is all there is
+            series.load(cell)
+            series.inherited = series.total()
+            series.start = self.sharing.processes.started
+        series.await_cell(self._enter)
+        return series
 
-    def _return(self, key: bytes, series: Series) -> Series:
-        winner = self._series.setdefault(key, series)
-        if self._resting.pop(key, None) is not series:  # a signal handler was quicker
-            self._give_back()
-        if self._strays.pop(series, _GONE) is not _GONE:  # or found no room, as this took it
-            self._house(series)
-        return winner
+    def _show(self, key: bytes, series: Series) -> Series:
+        # A signal handler may have shown one since this thread looked.
+        shown = self._series.setdefault(key, series)
+        self._changes += 1
+        self._count()
+        return shown
 
-    def _give_back(self) -> None:
-        if self.terms.held is not None:
-            self.terms.held.add(-1)
+    def _count(self) -> None:
+        """Tell the quota how many series are shown. What a signal handler miscounts is put right by the next call."""
+        grown = len(self._series) - self._counted
+        if grown and self.terms.held is not None:
+            self._counted += grown
+            self.terms.held.add(grown)
 
     def _overflowing(self) -> Series:
         overflow = self._overflow
         if overflow is None:
-            made = self._make(OVERFLOW)
+            made = self._make(encode_attributes(OVERFLOW), OVERFLOW)
             # A signal handler may have made one, and recorded to it, meanwhile.
             overflow = self._overflow
             if overflow is None:
@@ -287,96 +319,55 @@ class Stream:
         return overflow
 
     def _state(self, series: Series) -> Any:
-        return state(series)
+        return series.state()
+
+    def _change(self, change: Callable[[], object]) -> None:
+        """Hide or show a series, one at a time: what a signal handler wants in the middle of it is done right after."""
+        self._waiting.append(change)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        for _ in range(_MOST_CHANGES):
+            if self._changing or not self._waiting:
+                return
+            self._changing = True
+            try:
+                self._waiting.popleft()()
+            finally:
+                self._changing = False
 
     def _enter(self, series: Series) -> None:
-        """Let a series count that has waited for its first value, since it was made or forgotten."""
-        with self._lock, self._undisturbed():
-            if self._regain(series):
-                self._house(series)
-        self._calm.catch_up()
+        """Show a series that has taken its first value, since it was made or hidden, and give it its cell."""
+        with self._lock:
+            self._change(partial(self._bring_back, series))
 
-    @contextmanager
-    def _undisturbed(self) -> Generator[None]:
-        """Put off what a signal handler or finalizer of this thread, which has the lock, wants forgotten meanwhile."""
-        self._entering += 1
-        try:
-            yield
-        finally:
-            self._entering -= 1
-
-    def _regain(self, series: Series) -> bool:
-        """Give a series its place among the others again; without room, it counts for the overflow.
-
-        A signal handler or finalizer may record to the same series at any point, and so do the same first.
-
-        Returns:
-            Whether it has its place.
-        """
+    def _bring_back(self, series: Series) -> None:
         key = encode_attributes(series.attributes)
-        if series is self._overflow or self._series.get(key) is series:
-            return True
-        if series in self._straying or series in self._strays:
-            return False
-        for match in self.matches:
-            match.begin(series)
-        room = self._admit(series.attributes)
-        holder = self._series.get(key)
-        if holder is None and room:
-            if self.sharing is None:
-                series.start = self._begin()
-            self._return(key, series)
-            return True
-        if room:
-            self._give_back()
-        if holder is series:
-            return True
-        self._overflowing()
-        if series.silent:
-            self._straying[series] = None  # not to be emptied before it is attached
-            series.attach(None)
-            self._strays[series] = None
-            self._straying.pop(series, None)
-        return False
+        if series is not self._overflow:
+            self._show(key, series)
+        self._house(series)
+        self._hidden.pop(key, None)
 
-    def _house(self, series: Series) -> None:
-        """Give a series that has its place its cell, with what was counted before."""
-        with self._undisturbed():
-            if series.silent:
-                self._settle(series)
-            elif self.sharing is not None and not has_cell(series):
-                # A signal handler made it a stray meanwhile. What it has counted since comes on top of that.
-                since = self._new(series.attributes, series.start)
-                shed(series, since, self._enter)
-                self._settle(series)
-                add(series, since)
-
-    def _settle(self, series: Series) -> None:
+    def _house(self, series: Series) -> bool:
+        """Give a series its cell, with what it has counted; whether there is one to be had."""
         sharing = self.sharing
         if sharing is None:
             series.attach(None)
-            return
+            return False
         series.code = series.code or self._code(series.attributes)
-        cell = self._retired.get(series.code)
-        if cell is None:
-            series.attach(self._cell(series))
-            return
-        sharing.processes.revive(cell)
-        if self._observed:
-            series.attach(cell)  # what is observed is all there is
-        else:
-            before = self._new(series.attributes, series.start)
-            load(before, cell)
-            if series.silent:
-                for match in self.matches:
-                    match.go_on(series, before)
-                series.start = sharing.processes.started
-            resume(series, before, cell)
-        # Last: a signal handler in between finds the cell, too.
-        self._retired.pop(series.code, None)
+        cell = self._place(series.code)
+        series.attach(cell)
+        if cell is not None and self._hidden_cells.pop(series.code, None) is not None:
+            self._changes += 1
+            sharing.processes.revive(cell)
+        return cell is not None
+
+    def _place(self, code: bytes) -> Cell | None:
+        sharing = self.sharing
+        return None if sharing is None else sharing.processes.place(sharing.identity, sharing.shape, code)
 
     def _forget(self, key: bytes, series: Series, seen: object = None) -> None:
-        """Forget a series; where `seen` is given, only if nothing was recorded since it had that state."""
+        """Hide a series; where `seen` is given, only if nothing was recorded since it had that state."""
         if any(match.behind for match in self.matches):
             warn_once(
                 (self.name, "behind"),
@@ -384,80 +375,37 @@ class Stream:
                 self.name,
             )
             return
-        self._forget_in_calm(key, series, seen)
-        self._calm.catch_up()
-
-    def _forget_in_calm(self, key: bytes, series: Series, seen: object) -> None:
-        def later() -> Callable[[], None]:
-            return partial(self._forget_in_calm, key, series, self._state(series) if seen is None else seen)
-
-        with guard(series), self._lock:
-            if self._entering:  # this very thread, before a signal handler or finalizer came in between
-                self._calm.put_off(later())
-                return
-            with self._calm.disturbing(later) as now:
-                if now and self._series.get(key) is series:
-                    self._let_go(key, series, seen)
+        with series.guard(), self._lock:
+            self._change(partial(self._hide, key, series, seen))
         for finder in list(self.finders):
             finder.drop((series,))
 
-    def _let_go(self, key: bytes, series: Series, seen: object) -> None:
-        # A signal handler or finalizer may record to it, and so bring it back, at any point. So everything is
-        # prepared for that before the series is emptied.
-        ghost = self._new(series.attributes, series.start)
-        if self._state(series) != self._state(ghost):
-            self._house(series)  # it may be on its way to its cell, which keeps what it has counted
-        before = self._state(series)
-        cell = self._cell(series) if has_cell(series) else None
-        if cell is None and self.sharing is not None and seen is None:
-            seen = before  # whoever records to it from now on gives it a cell, which had to be kept
-        if cell is not None and self.sharing is not None:
-            self._retired[series.code] = cell
-            self.sharing.processes.retire(cell)
+    def _needs_cell(self, series: Series) -> bool:
+        """Tell whether what a series has counted would be lost to the others if it were hidden without a cell."""
+        return (
+            self.sharing is not None
+            and self.sharing.processes.path is not None
+            and not (series.silent or series.has_cell)
+        )
+
+    def _hide(self, key: bytes, series: Series, seen: object) -> None:
+        if self._series.get(key) is not series or self._needs_cell(series):
+            return
+        sharing, cell = self.sharing, self._place(series.code) if series.has_cell else None
         for match in self.matches:
-            match.part(series, ghost)
-        self._resting[key] = series
-        self._series.pop(key, None)
-        if shed(series, ghost, self._enter, None if self._observed else seen):
-            self._give_back()
+            match.part(series)
+        if cell is not None and sharing is not None:
+            self._hidden_cells[series.code] = cell
+            sharing.processes.retire(cell)
+        self._hidden[key] = series
+        # It leaves last: an exception up to here, as a signal handler may raise, leaves a series that counts.
+        if series.await_cell(self._enter, None if self._observed else seen):
+            self._series.pop(key, None)
+            self._changes += 1
+            self._count()
             self._idle.drop(series)
-            for match in self.matches:
-                match.release(ghost)
-            return
-        # Somebody has recorded to it just now.
-        self._return(key, series)
-        for match in self.matches:
-            match.take_back(series, ghost)
-        if cell is not None and self.sharing is not None:
-            self.sharing.processes.revive(cell)
-            self._retired.pop(series.code, None)
-
-    def _cell(self, series: Series) -> Cell | None:
-        sharing = self.sharing
-        return None if sharing is None else sharing.processes.place(sharing.identity, sharing.shape, series.code)
-
-    def _gather(self) -> None:
-        """Move into the overflow what was recorded to forgotten series while there was no room for them."""
-        while self._strays:
-            for series in list(self._strays):
-                self._empty(series)
-
-    def _empty(self, series: Series) -> None:
-        ghost = self._new(OVERFLOW, series.start)
-        with guard(series), self._lock:
-            self._emptying[series] = None
-            # Another thread, or a signal handler in between, may have it by now.
-            mine = self._strays.pop(series, _GONE) is not _GONE
-            if mine:
-                shed(series, ghost, self._enter)
-            self._emptying.pop(series, None)
-        if not mine:
-            return
-        overflow = self._overflowing()
-        with guard(overflow):
-            if overflow.silent:
-                self._enter(overflow)
-            add(overflow, ghost)
+        else:  # it has been recorded to just now
+            self._bring_back(series)
 
     def _code(self, attributes: Mapping[str, Any]) -> bytes:
         if self.sharing is not None and self.sharing.per_worker:

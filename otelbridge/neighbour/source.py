@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import origin_of, warn_once
 from otelbridge.metrics.foreign import Foreign, is_foreign
 from otelbridge.metrics.patience import Patience
@@ -79,8 +80,8 @@ class Neighbour:
         self._shared: Collector | None = None
         self._forking: int | None = None
         # Rounds one after the other; and briefly, whoever changes what is known.
-        self._round = threading.Lock()
-        self._lock = threading.Lock()
+        self._round = forks.lock()
+        self._lock = forks.lock()
 
     def join(self, streams: StreamRegistry, processes: Processes | None, limit: int) -> None:
         """See `otelbridge.metrics.foreign.Source`."""
@@ -94,8 +95,8 @@ class Neighbour:
 
     def refresh(self) -> None:
         """See `otelbridge.metrics.foreign.Source`."""
-        # A signal handler may have come in the way of this very thread, so nobody waits for ever.
-        if not self._round.acquire(timeout=_TURN):
+        # A signal handler, or a collector that scrapes, comes in the way of its own thread.
+        if forks.owns(self._round) or not self._round.acquire(timeout=_TURN):
             return
         try:
             self._refresh()
@@ -156,11 +157,10 @@ class Neighbour:
 
     def after_fork(self) -> None:
         """See `otelbridge.metrics.foreign.Source`."""
-        self._round, self._lock = threading.Lock(), threading.Lock()
-        self._forking = None
+        before = self._before
+        self.after_fork_in_parent()
         self._patience.after_fork()
         self._met = set()
-        before, self._before = self._before, None
         if not client.keeps_shared_values():
             self._baseline = Baseline(self._last if before is None else before)
         self._last, self._counted = {}, {}
@@ -251,7 +251,7 @@ class Neighbour:
         for (whose, foreign), (_, stream) in list(self._known.items()):
             if whose == part and foreign not in rows:
                 stream.feed(())
-                if stream.alone and not stream.held:
+                if stream.alone and not stream.shown:
                     self._drop(part, foreign)
 
     def _stream(self, part: Part, foreign: Foreign) -> ForeignStream | None:
@@ -270,7 +270,7 @@ class Neighbour:
             processes, hide = self._processes if part == "everywhere" else None, self._streams.hide
             stream = self._streams.add(
                 (part, foreign),
-                lambda terms, calm: ForeignStream(foreign, terms, processes, calm, started=self._started, hide=hide),
+                lambda terms: ForeignStream(foreign, terms, processes, started=self._started, hide=hide),
                 self._limit,
             )
             self._known[part, foreign] = (create_foreign_instrument(foreign, self._scope), stream)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-    from otelbridge.metrics.calm import Calm
+    from otelbridge.metrics.deltas import Reads
     from otelbridge.metrics.foreign import Foreign
     from otelbridge.metrics.limits import Terms
     from otelbridge.metrics.processes import Processes
@@ -56,7 +56,6 @@ class ForeignStream(Stream):
         foreign: The metric.
         terms: Its limits.
         processes: The group of processes whose series are merged; None keeps to this one.
-        calm: See `Stream`.
         started: When the group, or this process, began, in nanoseconds since the epoch.
         hide: See `Stream`.
     """
@@ -66,7 +65,6 @@ class ForeignStream(Stream):
         foreign: Foreign,
         terms: Terms,
         processes: Processes | None,
-        calm: Calm,
         *,
         started: int,
         hide: Hide = as_they_are,
@@ -76,7 +74,7 @@ class ForeignStream(Stream):
         if processes is not None:
             shape = shape_of(kind, foreign.rule, observed=True)
             sharing = Sharing(processes, foreign.encode(), shape, foreign.rule == PER_WORKER)
-        super().__init__(foreign.name, kind, None, terms, sharing, observed=True, calm=calm, hide=hide)
+        super().__init__(foreign.name, kind, None, terms, sharing, observed=True, hide=hide)
         self.foreign = foreign
         self._found: dict[LabelSet, Series] = {}
         self._shown: set[Series] = set()
@@ -165,7 +163,7 @@ class ForeignStream(Stream):
             if self.is_overflow(series):
                 _observe_histogram(series, (0,) * len(series.counts), 0.0)
         elif self.kind.name == "sum":
-            series.observe(0.0)  # NaN, which never equals itself, could not be moved out
+            series.observe(0.0)  # the cell of a hidden series is part of the total
         else:
             series.observe(None)
         if not self.is_overflow(series):
@@ -185,14 +183,16 @@ class ForeignMatch(SharedMatch):
         aggregations: The reader's preferred aggregations.
         stream: The stream.
         merged: Whether the reader is given the values of all processes together.
-        delta: Whether the reader wants deltas of it.
+        reads: See `SharedMatch`.
     """
 
     stream: ForeignStream
 
-    def __init__(self, instrument: Any, aggregations: Any, stream: ForeignStream, *, merged: bool, delta: bool) -> None:
+    def __init__(
+        self, instrument: Any, aggregations: Any, stream: ForeignStream, *, merged: bool, reads: Reads | None
+    ) -> None:
         view = View(instrument_name="*", aggregation=_aggregation(stream.foreign))
-        super().__init__(view, instrument, aggregations, stream, merged=merged, delta=delta)
+        super().__init__(view, instrument, aggregations, stream, merged=merged, reads=reads)
         self.foreign = stream.foreign
 
     @property
@@ -212,7 +212,7 @@ class ForeignMatch(SharedMatch):
 
     def exemplars(self, series: Series) -> Sequence[ForeignExemplar]:
         """Give the exemplars of this process' part of a series."""
-        row = self.stream.row(series)
+        row = self.stream.row(series) if self.sampled else None
         return () if row is None else [each.hidden(self.stream.hide) for each in row.exemplars]
 
     def quantiles(self, series: Series) -> Sequence[tuple[float, float]]:
@@ -229,14 +229,6 @@ class ForeignMatch(SharedMatch):
             )
             return ()
         return row.quantiles
-
-    def _exemplars(self, series: Series) -> Sequence[Any]:
-        return self.exemplars(series) if self.sampled else ()
-
-    def _start(self, series: Series, delta: bool) -> int:
-        if not delta or self._collected is None:
-            return series.start
-        return max(series.start, self._collected)
 
 
 def create_foreign_instrument(foreign: Foreign, scope: InstrumentationScope) -> Any:

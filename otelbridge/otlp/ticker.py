@@ -7,7 +7,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from otelbridge.diagnostics import origin_of, warn_once
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import log_waiting, origin_of, warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ class _Asked:
 
     def __init__(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
-        self.done = threading.Event()
+        self.done = forks.event()
         self.well = False
 
     def finish(self, *, well: bool) -> None:
@@ -64,8 +65,8 @@ class Ticker:
         self._seconds = seconds
         self._hurry = hurry
         self._asked: deque[_Asked] = deque()
-        self._wake = threading.Event()
-        self._busy = threading.Lock()
+        self._wake = forks.event()
+        self._busy = forks.lock()
         self._last: _Asked | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         if schedule is None:
@@ -126,7 +127,7 @@ class Ticker:
 
     def _do(self, seconds: float, *, asked: bool) -> bool:
         began = time.monotonic()
-        if not self._busy.acquire(timeout=max(seconds, 0)):
+        if forks.owns(self._busy) or not self._busy.acquire(timeout=max(seconds, 0)):
             return False
         try:
             return self._work(seconds - (time.monotonic() - began), asked)
@@ -136,6 +137,7 @@ class Ticker:
             return False
         finally:
             self._busy.release()
+            log_waiting()
 
 
 def _not_any_more() -> bool:

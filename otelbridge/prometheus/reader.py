@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,8 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
 from otelbridge.catalogue.naming import Shape, Strategy
-from otelbridge.diagnostics import warn_once
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics.current import Current
 from otelbridge.metrics.store_reader import StoreReader
 from otelbridge.prometheus.exposition import write_pieces
@@ -105,7 +105,7 @@ class PrometheusReader(StoreReader):
         # Several may scrape, and a page may be in a format that has no exemplars.
         self._current = Current(keep_exemplars=True)
         # One at a time: what is remembered from scrape to scrape belongs to the one who renders.
-        self._rendering = threading.Lock()
+        self._rendering = forks.lock()
         self._stopped = False
 
     def render(self, wanted: Format | str | None = None) -> Exposition:
@@ -119,16 +119,12 @@ class PrometheusReader(StoreReader):
         """
         form = wanted if isinstance(wanted, Format) else choose(wanted)
         began = perf_counter()
-        with self._rendering:
+        with late_warnings, self._rendering:
             families = self._families(Translation.settle(self._strategy, form.escaping))
             body = joined(self._cut(write_pieces(families, form, created=self._created)))
         if not self._stopped:
             self._tell(began)
         return Exposition(form.content_type, body)
-
-    def after_fork(self) -> None:
-        """Begin anew in a forked child."""
-        self._rendering = threading.Lock()
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:  # noqa: ARG002  # the base class's
         """Stop: pages are empty from now on."""

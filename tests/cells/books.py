@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otelbridge.cells.shape import Rule, Shape
+from tests import leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,10 +39,8 @@ class Shown(NamedTuple):
 
 def memory_directory() -> Iterator[Path]:
     """A private directory in memory, where there is one."""
-    shared = Path("/dev/shm")
-    base = Path(tempfile.mkdtemp(prefix="cells-", dir=shared if os.access(shared, os.W_OK) else None))
-    yield base
-    shutil.rmtree(base, ignore_errors=True)
+    with leftovers.memory_directory("cells-") as base:
+        yield base
 
 
 def add(cell: Cell, count: int, total: float | None = None) -> None:
@@ -96,7 +92,7 @@ def _shown(totals: Totals, place: Place) -> Shown:
     )
 
 
-def run(script: str, *arguments: object, timeout: float = 60) -> str:
+def run(script: str, *arguments: object, timeout: float = 120) -> str:
     """Run a script in an interpreter of its own; what it printed. Fails with what it wrote to stderr."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script, *map(str, arguments)],
@@ -133,12 +129,12 @@ class Worker:
 
     def wait(self) -> int:
         """Wait for its end; its exit status."""
-        status = self._process.wait(30)
+        status = self._process.wait(60)
         self._output.close()
         return status
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something is true."""
     deadline = time.monotonic() + seconds
     while not condition():

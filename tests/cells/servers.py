@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 _FOREIGN = ("OTELBRIDGE_", "OTEL_", "GUNICORN_", "UVICORN_", "CELERY_", "COVERAGE_")
 
 
-def eventually(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 30.0) -> None:
+def eventually(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = 60.0) -> None:
     """Wait until something holds; fail, saying what it was, when it does not within the time."""
     end = time.monotonic() + seconds
     while not condition():
@@ -98,7 +98,7 @@ class Server:
         """What the server wrote to its standard output and error so far."""
         return self.log_file.read_text("utf-8", "replace")
 
-    def ask(self, path: str = "/", *, method: str = "GET", timeout: float = 10.0) -> tuple[int, bytes]:
+    def ask(self, path: str = "/", *, method: str = "GET", timeout: float = 60.0) -> tuple[int, bytes]:
         """Send one request on a connection of its own; (status, body)."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:

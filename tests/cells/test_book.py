@@ -6,7 +6,6 @@ import gc
 import itertools
 import json
 import os
-import signal
 import stat
 import tempfile
 import threading
@@ -25,6 +24,7 @@ from otelbridge.cells.segments import GRAIN, ValuesFile
 from otelbridge.cells.shape import Rule, Shape
 from otelbridge.cells.shelf import Shelf
 from tests.cells.books import COUNTER, GAUGE, HISTOGRAM, add, count, memory_directory, run, series, visible
+from tests.interrupting import interrupting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -262,7 +262,7 @@ def test_a_signal_handler_may_place_while_its_thread_does(group: Path) -> None:
         handlers = itertools.count()  # a handler may be interrupted by the next one
         finished: list[int] = []
 
-        def handle(_number: int, _frame: object) -> None:
+        def handle() -> None:
             number = next(handlers)
             for turn in range(3):
                 add(book.place(b"handled", COUNTER, b"%d %d" % (number, turn)), 1)
@@ -270,15 +270,10 @@ def test_a_signal_handler_may_place_while_its_thread_does(group: Path) -> None:
             finished.append(number)
 
         done = 0
-        before = signal.signal(signal.SIGALRM, handle)
-        signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
-        try:
+        with interrupting(handle, 0.0003, nested=True):
             while done < 4000 or len(finished) < 200:
                 add(book.place(b"requests", COUNTER, b"%d" % done), 1)
                 done += 1
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
         shown = visible(Shelf(group).read(None))
         assert sorted(finished) == list(range(len(finished)))
         assert {key: seen.counts for key, seen in shown.items() if key[0] == b"handled"} == {

@@ -71,7 +71,7 @@ class Reports:
             cwd=ROOT,
             env=clean_environment({**self.environment, **(environment or {})}),
             check=True,
-            timeout=60,
+            timeout=120,
         )
 
 

@@ -183,7 +183,7 @@ def test_folders_killed_at_every_step_lose_and_double_nothing(
     group: Path, record_property: Callable[[str, object], None]
 ) -> None:
     rounds = LENGTHS.folded_rounds
-    said = json.loads(run(FOLDERS, group, rounds, timeout=60 + rounds / 5))
+    said = json.loads(run(FOLDERS, group, rounds, timeout=240 + rounds / 2))
     record_property("workers killed", 4 * rounds)
     record_property("folders killed", said["kills"])
     record_property("looks", said["looks"])

@@ -176,7 +176,7 @@ def test_prometheus_understands_the_queries_of_the_guide(tmp_path) -> None:
     file = tmp_path / "rules.yaml"
     file.write_text(f"groups:\n- name: guide\n  rules:\n{rules}")
     result = subprocess.run(
-        [promtool.path, "check", "rules", file], capture_output=True, text=True, timeout=60, check=False
+        [promtool.path, "check", "rules", file], capture_output=True, text=True, timeout=120, check=False
     )
     assert result.returncode == 0, result.stdout + result.stderr
 

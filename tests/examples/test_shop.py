@@ -315,7 +315,7 @@ def test_the_demo_ends_cleanly_on_ctrl_c() -> None:
             assert line, output
             output += line
         process.send_signal(signal.SIGINT)
-        output += process.communicate(timeout=60)[0]
+        output += process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert "Traceback" not in output
     check_ended(output)
@@ -329,7 +329,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with demo("--no-stack", "--port", str(port)) as process:
-            output, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=120)
     assert process.returncode == 2
     assert f"port {port} is taken" in output
 

@@ -40,7 +40,7 @@ async def _httpx_sync(url: str) -> int:
 
 
 async def _requests(url: str) -> int:
-    return requests.get(url, timeout=10).status_code
+    return requests.get(url, timeout=60).status_code
 
 
 async def _urllib3(url: str) -> int:

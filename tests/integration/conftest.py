@@ -82,7 +82,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield scene
     finally:
         shop.terminate()
-        shop.wait(20)
+        shop.wait(60)
         log.close()
         stack.down()
 

@@ -22,6 +22,7 @@ from otelbridge.cells.exponential import EMPTY, Buckets, coarser, read_row, row_
 from otelbridge.errors import ConfigError
 from otelbridge.metrics.exponential import ExponentialSeries, QueuedExponentialSeries
 from otelbridge.metrics.scales import Exponential, finest_index, merge, subtract
+from tests.metrics.taking import take
 
 CLASSES = [ExponentialSeries, QueuedExponentialSeries]
 SMALLEST, LARGEST = sys.float_info.min, sys.float_info.max
@@ -192,7 +193,7 @@ def test_the_sdk_agrees_on_deltas(windows, max_size, max_scale) -> None:
         for amount in window:
             sdk.add(amount)
             made.record(amount)
-        now, low, high = made.take()
+        now, low, high = take(made)
         ours, before, point = subtract(now, before), now, sdk.collect()
         if not window:
             assert point is None
@@ -271,19 +272,19 @@ class TestWhatTheSdkGetsWrong:
 
     def test_a_later_window_of_zeros_does_not_either(self) -> None:
         made = series([1.0, 1.1])
-        before = made.take()[0]
+        before = take(made)[0]
         made.record(0)
-        assert made.take()[0] == replace(before, zero_count=1, count=3, min=0)
+        assert take(made)[0] == replace(before, zero_count=1, count=3, min=0)
 
     def test_a_first_window_of_zeros_does_not_break_the_next(self) -> None:
         made = series([0])
-        made.take()
+        take(made)
         made.record(1e-300)
         assert made.snapshot().count == 2
 
     def test_a_side_that_was_empty_may_be_used_later(self) -> None:
         made = series([1.0])
-        made.take()
+        take(made)
         made.record(-1e-200)
         assert made.snapshot().negative == (finest_index(1e-200), (1,))
 
@@ -364,23 +365,23 @@ def test_settings_that_cannot_work_are_refused(settings_) -> None:
 class TestReading:
     def test_take_gives_extremes_of_the_interval_and_of_all(self, cls) -> None:
         made = series([5.0, 7.0], cls=cls)
-        assert made.take()[1:] == (5.0, 7.0)
+        assert take(made)[1:] == (5.0, 7.0)
         made.record(6.0)
-        now, low, high = made.take()
+        now, low, high = take(made)
         assert (low, high, now.min, now.max, now.count) == (6.0, 6.0, 5.0, 7.0, 3)
-        assert made.take()[1:] == (math.inf, -math.inf)
+        assert take(made)[1:] == (math.inf, -math.inf)
 
     def test_a_snapshot_leaves_the_interval_alone(self, cls) -> None:
         made = series([5.0], cls=cls)
         assert made.snapshot().max == 5.0
-        assert made.take()[1:] == (5.0, 5.0)
+        assert take(made)[1:] == (5.0, 5.0)
 
     def test_replace_shows_what_was_made_elsewhere(self, cls) -> None:
         value = merge(series([1.0, -4, 0]).snapshot(), series([1e9]).snapshot(), 20)
         made = cls({}, 0, 20)
         made.replace(value)
         assert made.snapshot() == value
-        assert made.take() == (value, -4, 1e9)
+        assert take(made) == (value, -4, 1e9)
 
 
 @pytest.mark.parametrize("cls", CLASSES)

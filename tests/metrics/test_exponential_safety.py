@@ -26,6 +26,7 @@ import pytest
 from otelbridge.cells.exponential import Distribution, coarser, read_row, row_length
 from otelbridge.metrics.exponential import ExponentialSeries, QueuedExponentialSeries
 from otelbridge.metrics.series import LOCK_FREE
+from tests.metrics.taking import take
 
 CLASSES = [ExponentialSeries, QueuedExponentialSeries] if LOCK_FREE else [QueuedExponentialSeries]
 SIZE = 20
@@ -120,8 +121,10 @@ def hasty():
     """Threads that switch as often as they can."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def together(*jobs: Any) -> None:
@@ -180,7 +183,7 @@ class TestThreads:
         def read() -> None:
             last = 0
             while not stop.is_set():
-                found, low, high = made.take()
+                found, low, high = take(made)
                 # Every amount is one more than a whole thousand, so the sum tells how many there are.
                 assert found.sum % 1000 == found.count % 1000
                 assert found.count >= last
@@ -197,7 +200,7 @@ class TestThreads:
             stop.set()
 
         together(read, read, write_all)
-        found, low, high = made.take()
+        found, low, high = take(made)
         assert found.count == 2700
         assert (min(low, *lows), max(high, *highs)) == (found.min, found.max) == (1001, 1000**5 + 1)
 
@@ -231,7 +234,7 @@ def test_garbage_collections_and_finalizers_record(cls) -> None:
             record("program")
             Dying()
             if step % 50 == 0:
-                made.take()
+                take(made)
     finally:
         gc.set_threshold(*threshold)
         gc.callbacks.remove(collected)
@@ -247,7 +250,7 @@ def run(script: str, *arguments: str) -> str:
         [sys.executable, "-c", textwrap.dedent(script), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -261,6 +264,7 @@ PREPARED = """
     from types import SimpleNamespace
     from otelbridge.cells.exponential import read_row, row_length
     from otelbridge.metrics import exponential
+    from tests.interrupting import interrupting
 
     cls = getattr(exponential, sys.argv[1])
     amounts = json.loads(sys.argv[2])
@@ -282,13 +286,13 @@ def test_signal_handlers_record_and_read_in_the_middle_of_recording(cls) -> None
         + """
     handled = recorded = 0
 
-    def handle(*_):
+    def handle():
         global handled
         made.record(amounts[handled % 45])
         made.record(0)
         handled += 1
         if handled % 16 == 0:
-            made.take()
+            made.take(lambda *_: None)
         if handled % 45 == 0:
             fresh()
 
@@ -301,12 +305,10 @@ def test_signal_handlers_record_and_read_in_the_middle_of_recording(cls) -> None
         made = cls({}, 0, 20)
         made.attach(slots)
 
-    signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
-    while handled < 3000:
-        made.record(amounts[recorded % 45])
-        recorded += 1
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    with interrupting(handle, 0.0002):
+        while handled < 3000:
+            made.record(amounts[recorded % 45])
+            recorded += 1
     finished.append(made)
     snapshots = [each.snapshot() for each in finished]
     assert all(each.count == s.count for each, s in zip(finished, snapshots))
@@ -449,7 +451,7 @@ def test_a_forked_child_records_while_threads_of_its_parent_held_everything() ->
             if not child:
                 made.clear(5)
                 made.record(2.0)
-                os._exit(0 if made.take()[0].count == 1 else 1)
+                os._exit(0 if made.take(lambda *_: None).count == 1 else 1)
             assert os.waitpid(child, 0)[1] == 0
         stop.set()
         for thread in threads:

@@ -1,4 +1,4 @@
-"""Forgetting: series go when they are told to, or idle, and nothing recorded is lost or counted twice."""
+"""Forgetting: series are hidden when they are told to be, or idle, and nothing recorded is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, E
 from opentelemetry.sdk.metrics.view import View as SdkView
 
 from otelbridge.diagnostics import forget_warnings
-from otelbridge.metrics import idle, limited, streams, transfer
+from otelbridge.metrics import idle, limited, streams
 from otelbridge.metrics._sdk import Gauge
+from otelbridge.metrics.deltas import DeltaCheckpoint
 from otelbridge.metrics.finders import Finder
 from otelbridge.metrics.kinds import Kind
 from otelbridge.metrics.limits import Terms
@@ -51,13 +52,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
 class Built:
     """A provider with a reader of totals and one of deltas, and one instrument."""
 
-    def __init__(self, kind: str, **settings: Any) -> None:
+    def __init__(self, kind: str, *, deltas: bool = True, **settings: Any) -> None:
         view: dict[str, Any] = {"instrument_name": "i", "aggregation": EXPONENTIAL if kind == "exponential" else None}
         view.update(settings.pop("view", {}))
         self.totals, self.deltas = InMemoryMetricReader(), InMemoryMetricReader(DELTA)
-        self.provider = MeterProvider(
-            [self.totals, self.deltas], views=[View(**view)], shutdown_on_exit=False, **settings
-        )
+        readers = [self.totals, self.deltas] if deltas else [self.totals]
+        self.provider = MeterProvider(readers, views=[View(**view)], shutdown_on_exit=False, **settings)
         kind, self.verb = {"exponential": "histogram"}.get(kind, kind), VERBS[kind]
         self.instrument = getattr(self.provider.get_meter("lib"), f"create_{kind}")("i")
 
@@ -101,31 +101,36 @@ every_kind = pytest.mark.parametrize("kind", VERBS)
 
 
 @every_kind
-def test_what_is_removed_is_gone_and_begins_at_zero_when_it_returns(kind) -> None:
-    built = Built(kind)
+def test_what_is_removed_is_gone_and_begins_at_zero_when_nothing_has_it_any_longer(kind) -> None:
+    built = Built(kind, deltas=False)
     for attributes in (A, B):
         built.record(5, attributes)
+    first, read = start_of(built, A)
     built.instrument.remove({"k": "a"})
     assert built.total() == {key(B): as_point(kind, 5)}
     built.record(2, A)
     assert built.total() == {key(B): as_point(kind, 5), key(A): as_point(kind, 2)}
+    second, _ = start_of(built, A)
+    assert (first, second) == (None, None) if kind == "gauge" else first < read <= second
 
 
 @every_kind
-def test_it_returns_with_a_new_start(kind) -> None:
+def test_what_a_handle_has_returns_as_it_was(kind) -> None:
     built = Built(kind)
     handle = built.handle(A)
     handle(1)
-
-    def start() -> Any:
-        (point,) = built.totals.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
-        return point.start_time_unix_nano, point.time_unix_nano
-
-    first, read = start()
+    first, _ = start_of(built, A)
     built.instrument.remove(A)
-    handle(1)
-    second, _ = start()
-    assert (first, second) == (None, None) if kind == "gauge" else first < read <= second
+    handle(2)
+    assert start_of(built, A)[0] == first
+    assert built.total() == {key(A): as_point(kind, 1, 2)}
+
+
+def start_of(built: Built, attributes: Any) -> Any:
+    """Start and time of a point."""
+    points = built.totals.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    (point,) = (point for point in points if point.attributes == attributes)
+    return point.start_time_unix_nano, point.time_unix_nano
 
 
 @every_kind
@@ -133,10 +138,12 @@ def test_it_returns_with_a_new_start(kind) -> None:
 def test_a_handle_brings_its_series_back(kind, attributes) -> None:
     built = Built(kind)
     handle = built.handle(attributes)
+    amounts: list[float] = []
     for _ in range(3):
         for amount in (1, 2.5):
             handle(amount)
-        assert built.total() == {key(attributes or {}): as_point(kind, 1, 2.5)}
+            amounts.append(amount)
+        assert built.total() == {key(attributes or {}): as_point(kind, *amounts)}
         built.instrument.remove(attributes)
         assert built.total() == {}
 
@@ -150,11 +157,11 @@ def test_a_handle_and_a_look_up_mean_the_same_series_afterwards(kind) -> None:
     built.instrument.remove(A)
     built.record(2, A)
     handle(3)
-    assert built.total() == {key(A): as_point(kind, 2, 3)}
+    assert built.total() == {key(A): as_point(kind, 1, 1, 2, 3)}
     built.instrument.remove(A)
     handle(3)
     built.record(2, A)
-    assert built.total() == {key(A): as_point(kind, 3, 2)}
+    assert built.total() == {key(A): as_point(kind, 1, 1, 2, 3, 3, 2)}
 
 
 @every_kind
@@ -169,9 +176,7 @@ def test_the_last_delta_of_what_is_removed_is_given_once(kind) -> None:
     built.record(3, A)
     built.instrument.remove(A)
     built.record(4, A)
-    data = built.deltas.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
-    values = [point.value if hasattr(point, "value") else point.sum for point in data]
-    assert sorted(values) == [3, 4]
+    assert built.delta() == {key(A): as_point(kind, 3, 4)}
     assert built.delta() == {}
 
 
@@ -226,21 +231,59 @@ def test_the_switch_hands_it_on() -> None:
     switch.disconnect()
 
 
-def test_removing_while_a_reader_reads_waits_for_its_end() -> None:
-    built = Built("counter", view={"forget_after": 1000})
-    built.record(1, A)
-    built.record(1, B)
-    consumer = built.provider._consumer
+@every_kind
+def test_an_interrupted_read_leaves_everything_to_the_next(kind, monkeypatch) -> None:
+    built = Built(kind)
+    for name in "abc":
+        built.record(2, {"k": name})
+    assert len(built.delta()) == 3
+    for name in "abc":
+        built.record(5, {"k": name})
+    built.instrument.remove({"k": "b"})
+    expected = {(("k", name),): as_point(kind, 5) for name in "abc"}
+    real, left = DeltaCheckpoint.since, 0
 
-    def read(storage: Any) -> None:
-        built.instrument.remove(A)
-        built.instrument.remove(B)
-        built.record(1, B)  # which brings it back, or rather keeps it
-        storage.collect()
+    def since(self: Any, *rest: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+        return real(self, *rest)
 
-    consumer.visit(built.deltas, read)
-    assert built.total() == {key(B): 2}
+    monkeypatch.setattr(DeltaCheckpoint, "since", since)
+    for number in (1, 2, 3):
+        left = number
+        with pytest.raises(KeyboardInterrupt):
+            built.delta()
+    assert built.delta() == expected
     assert built.delta() == {}
+
+
+@every_kind
+def test_what_is_removed_or_recorded_in_the_middle_of_a_read_is_read_once(kind, monkeypatch) -> None:
+    built = Built(kind)
+    handle = built.handle(A)
+    handle(1)
+    built.record(1, B)
+    real, found, recorded = DeltaCheckpoint.since, [], 2
+
+    def since(self: Any, *rest: Any) -> Any:
+        nonlocal recorded
+        before = real(self, *rest)
+        for attributes in (A, B):
+            built.instrument.remove(attributes)
+            built.record(1, attributes)
+            built.instrument.remove(attributes)
+        handle(1)
+        recorded += 3
+        return before
+
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(DeltaCheckpoint, "since", since)
+            found.append(built.deltas.get_metrics_data())
+    found += [built.deltas.get_metrics_data() for _ in range(2)]
+    check_deltas(kind, points_of(found), recorded)
 
 
 def test_exemplars_go_with_their_series() -> None:
@@ -290,26 +333,23 @@ def test_a_forgotten_series_is_freed_at_once_though_it_was_looked_up() -> None:
     gc.disable()
     try:
         stream.remove(A)
-        assert dict(stream._resting) == {}
+        assert dict(stream._hidden) == {}
     finally:
         gc.enable()
 
 
 @every_kind
-@pytest.mark.parametrize("again", [1, 4])
-def test_a_handle_that_finds_no_room_counts_in_the_overflow(kind, again) -> None:
+def test_what_a_handle_has_returns_though_there_is_no_room_for_others(kind) -> None:
     built = Built(kind, cardinality_limit=1)
     handle = built.handle(A)
     handle(1)
     built.instrument.remove(A)
     built.record(10, B)
-    for _ in range(again):
-        handle(2)
-        assert built.total()[key(B)] == as_point(kind, 10)
-    assert built.total() == {key(B): as_point(kind, 10), OVERFLOW: as_point(kind, *[2] * again)}
-    built.instrument.remove(B)
-    handle(3)
-    assert built.total() == {OVERFLOW: as_point(kind, *[2] * again), key(A): as_point(kind, 3)}
+    handle(2)
+    built.record(3, {"k": "c"})
+    expected = {key(A): as_point(kind, 1, 2), key(B): as_point(kind, 10), OVERFLOW: as_point(kind, 3)}
+    assert built.total() == expected
+    assert built.provider.held == 2
 
 
 def test_a_reader_of_deltas_that_does_not_read_holds_up_forgetting(caplog) -> None:
@@ -345,7 +385,7 @@ def test_what_nobody_records_to_goes_after_its_time(kind, clock) -> None:
     clock[0] += 9
     assert built.total() == ({key(B): 10} if lasting else {})
     handle(7)
-    assert built.total()[key(A)] == as_point(kind, 7)
+    assert built.total()[key(A)] == as_point(kind, *([5, -5] if lasting else [5]), 7)
 
 
 def test_a_gauge_that_is_set_to_the_same_value_again_stays(clock) -> None:
@@ -459,34 +499,6 @@ def test_threads_lose_nothing_while_series_come_and_go(kind) -> None:
     )
     collected += [built.deltas.get_metrics_data() for _ in range(3)]
     check_deltas(kind, points_of(collected), 3 * turns)
-
-
-@pytest.mark.parametrize("kind", [kind for kind in VERBS if kind != "gauge"])
-def test_what_is_on_its_way_into_the_overflow_is_read_once(kind, monkeypatch) -> None:
-    """While a forgotten series without room is emptied there may be room again, and somebody may record to it."""
-    built = Built(kind, cardinality_limit=2)
-    a, b, c, d = ({"k": name} for name in "abcd")
-    handle, found = built.handle(b), []
-    built.record(1, a)
-    handle(1)
-    built.instrument.remove(b)
-    built.record(1, c)
-    handle(1)  # for which there is no room now
-    built.instrument.remove(c)
-    emptied = []
-
-    def shed(series: Any, *rest: Any) -> bool:
-        if not emptied:
-            emptied.append(series)
-            built.record(1, b)
-            found.append(built.deltas.get_metrics_data())
-        return transfer.shed(series, *rest)
-
-    monkeypatch.setattr(streams, "shed", shed)
-    built.record(1, d)
-    assert [series.attributes for series in emptied] == [b]
-    found += [built.deltas.get_metrics_data() for _ in range(2)]
-    check_deltas(kind, points_of(found), 6)
 
 
 # Every allocation is too many for an exponential histogram: each try to replace its buckets is overtaken.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
-import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,12 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
 from otelbridge.cells.book import Book
-from otelbridge.metrics import streams, transfer
 from otelbridge.metrics.processes import Processes
 from otelbridge.metrics.provider import MeterProvider
+from otelbridge.metrics.series import SumSeries
 from otelbridge.metrics.streams import Stream
 from otelbridge.metrics.view import View
+from tests.interrupting import interrupting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ class Played:
         found = 0.0
         for cell in book._streams[self.stream.sharing.identity].cells.values():
             series = self.stream._new({}, 0)
-            transfer.load(series, cell)
+            series.load(cell)
             found += series.value if hasattr(series, "value") else series.sum
         return found
 
@@ -104,22 +104,8 @@ def directory(request) -> Iterator[Path | None]:
         yield Path(found)
 
 
-@pytest.fixture
-def alarm() -> Iterator[Callable[[Any], None]]:
-    """Calls something thousands of times a second, wherever the main thread is, until the test is over."""
-    before = signal.getsignal(signal.SIGALRM)
-
-    def start(handler: Any) -> None:
-        signal.signal(signal.SIGALRM, lambda *_: handler())
-        signal.setitimer(signal.ITIMER_REAL, 3e-4, 3e-4)
-
-    yield start
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_is_lost_or_counted_twice(kind, directory, play, alarm) -> None:
+def test_nothing_is_lost_or_counted_twice(kind, directory, play) -> None:
     """Handles and look-ups, in and out of the handler, beyond the limit, while both forget."""
     played = play(kind, directory)
     sets = [{"k": f"{number}"} for number in range(4)]
@@ -139,16 +125,14 @@ def test_nothing_is_lost_or_counted_twice(kind, directory, play, alarm) -> None:
         if calls % 3 == 0:
             played.instrument.remove(sets[calls % 4])
 
-    alarm(handler)
-    end, turn = time.monotonic() + 0.7, 0
-    while time.monotonic() < end:
-        turn += 1
-        work(turn, turn % 5 + 1)
-        played.instrument.remove(sets[turn * 7 % 4])
-        if turn % 50 == 0:
-            played.collect()
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    assert calls > 100
+    turn = 0
+    with interrupting(handler, 3e-4):
+        while calls < 1000:
+            turn += 1
+            work(turn, turn % 5 + 1)
+            played.instrument.remove(sets[turn * 7 % 4])
+            if turn % 50 == 0:
+                played.collect()
     for _ in range(2):
         played.collect()
     assert played.read == recorded[0]
@@ -175,7 +159,7 @@ def test_what_is_forgotten_while_it_comes_back_still_counts(kind, directory, pla
     handle = played.handle(A)
     handle(1)
     played.instrument.remove(A)
-    once(monkeypatch, Stream, "_settle", lambda: played.instrument.remove(A))
+    once(monkeypatch, Stream, "_house", lambda: played.instrument.remove(A))
     for _ in range(100):
         handle(1)
     assert played.collect() == 101
@@ -189,7 +173,7 @@ def test_who_enters_a_series_that_is_being_entered_is_no_rival(kind, directory, 
     handle = played.handle(A)
     handle(1)
     played.instrument.remove(A)
-    once(monkeypatch, Stream, "_admit", lambda: handle(10))
+    once(monkeypatch, Stream, "_show", lambda: handle(10))
     handle(100)
     assert played.collect() == 111
     assert not played.stream.overflowing
@@ -222,25 +206,64 @@ def test_there_is_one_book_whoever_opens_it(kind, directory, play, monkeypatch) 
     assert played.kept() == 511
 
 
-def test_a_child_has_nothing_of_what_another_thread_was_forgetting(monkeypatch, directory, play) -> None:
+@pytest.mark.parametrize("name", ["_hide", "_enter", "_show", "_house"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_comes_in_between_hiding_and_showing_counts(kind, name, directory, play, monkeypatch) -> None:
+    """Whatever is done at each step of hiding and showing: it counts, and what is recorded to last is shown."""
+    for number, between in enumerate(("record", "remove", "read", "record and remove", "remove and record")):
+        played = play(kind, directory)
+        handle, recorded = played.handle(A), 0
+
+        def record(amount: int, handle: Any = handle) -> None:
+            nonlocal recorded
+            recorded += amount
+            handle(amount)
+
+        steps = {
+            "record": partial(record, 10),
+            "remove": partial(played.instrument.remove, A),
+            "read": played.collect,
+        }
+
+        def come(between: str = between, steps: Any = steps) -> None:
+            for step in between.split(" and "):
+                steps[step]()
+
+        record(1)
+        with monkeypatch.context() as patch:
+            once(patch, Stream, name, come)
+            played.instrument.remove(A)
+            record(100)
+        record(1000)
+        assert played.stream.shown == 1, number
+        for _ in range(2):
+            played.collect()
+        assert played.read == recorded
+        if directory is not None:
+            assert played.kept() == recorded
+        played.provider.shutdown()
+
+
+def test_a_child_has_nothing_of_what_another_thread_was_hiding(monkeypatch, directory, play) -> None:
     played = play("counter", directory)
     handle = played.handle(A)
     handle(5)
     inside, go = threading.Event(), threading.Event()
+    real = SumSeries.await_cell
 
-    def shed(*rest: Any) -> bool:
+    def await_cell(self: Any, *rest: Any) -> bool:
         inside.set()
         go.wait(30)
-        return transfer.shed(*rest)
+        return real(self, *rest)
 
-    monkeypatch.setattr(streams, "shed", shed)
+    monkeypatch.setattr(SumSeries, "await_cell", await_cell)
     thread = threading.Thread(target=lambda: played.instrument.remove(A))
     thread.start()
     inside.wait(30)
     reading, writing = os.pipe()
+    go_on = go.set
     child = os.fork()
     if child == 0:
-        streams.shed = transfer.shed
         handle(1)
         played.record(2, {"k": "b"})
         os.write(writing, b"%d" % played.collect())
@@ -249,7 +272,7 @@ def test_a_child_has_nothing_of_what_another_thread_was_forgetting(monkeypatch, 
     assert os.read(reading, 10) == b"3"
     os.close(reading)
     os.close(writing)
-    go.set()
+    go_on()
     thread.join(30)
     handle(7)
     assert played.collect() == 12

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from otelbridge.metrics import exponential, series, transfer
+from otelbridge.metrics import exponential, series
 from otelbridge.metrics.bound import create_bound_writer
 from otelbridge.metrics.kinds import Kind
 from otelbridge.metrics.limits import Terms
@@ -25,7 +25,7 @@ def _guarded():
         settings = {"signed": False, "watch": None, "offer": lambda *_: None}
         yield pytest.param(create_writer(stream, "s", **settings), id=f"{kind.name} by attributes")
         yield pytest.param(create_bound_writer(stream, None, "s", **settings), id=f"{kind.name} bound")
-    for module in (series, exponential, transfer):
+    for module in (series, exponential):
         for name, function in functions_of(module).items():
             yield pytest.param(function, id=name)
 
@@ -43,7 +43,7 @@ def test_nothing_can_run_while_a_series_is_written(function) -> None:
 
 
 def test_every_function_that_promises_so_is_looked_at() -> None:
-    assert {name for module in (series, exponential, transfer) for name in functions_of(module)} == {
+    assert {name for module in (series, exponential) for name in functions_of(module)} == {
         "ExponentialSeries._begin",
         "ExponentialSeries._make_room",
         "ExponentialSeries._stretch",
@@ -56,24 +56,16 @@ def test_every_function_that_promises_so_is_looked_at() -> None:
         "ExponentialSeries.take",
         "HistogramSeries._keep",
         "HistogramSeries._put",
+        "HistogramSeries.attach",
+        "HistogramSeries.await_cell",
+        "HistogramSeries.take",
         "HistogramSeries.widen",
+        "LastSeries.attach",
+        "LastSeries.await_cell",
         "SumSeries._put",
-        "_add_exponential",
-        "_add_histogram",
-        "_resume_exponential",
-        "_resume_histogram",
-        "_resume_sum",
-        "_shed_exponential",
-        "_shed_histogram",
-        "_shed_last",
-        "_shed_sum",
+        "SumSeries.attach",
+        "SumSeries.await_cell",
     }
-
-
-def test_nothing_can_run_while_a_histogram_is_taken() -> None:
-    lines = _lines(series.HistogramSeries._take, "row =", "low =", "high =", "self.min =", "self.max =")
-    assert len(lines) == 5
-    assert interrupts(series.HistogramSeries._take, lines) == []
 
 
 def test_the_guard_sees_a_call() -> None:

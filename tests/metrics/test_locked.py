@@ -11,7 +11,7 @@ import sys
 import pytest
 
 _SCRIPT = """
-import gc, json, signal, sys, threading
+import gc, json, sys, threading
 
 before = getattr(sys, "_is_gil_enabled", None)
 sys._is_gil_enabled = lambda: False
@@ -25,6 +25,7 @@ assert not LOCK_FREE
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from otelbridge.metrics import MeterProvider
+from tests.interrupting import interrupting
 
 THREADS, TIMES = 4, 10_000
 views = [View(instrument_name="exponential", aggregation=ExponentialBucketHistogramAggregation())]
@@ -45,7 +46,7 @@ def write_all():
         write(1, {"k": "v"})
     bound(1)
 
-def interrupt(*_):
+def interrupt():
     global interrupted
     interrupted += 1
     write_all()
@@ -65,20 +66,18 @@ def work():
         write_all()
 
 sys.setswitchinterval(1e-6)
-signal.signal(signal.SIGALRM, interrupt)
-signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
 threads = [threading.Thread(target=work) for _ in range(THREADS)]
-for thread in threads:
-    thread.start()
-for number in range(TIMES):
-    write_all()
-    if number % 100 == 0:
-        make_garbage()
-        gc.collect()
-        reader.get_metrics_data()
-for thread in threads:
-    thread.join()
-signal.setitimer(signal.ITIMER_REAL, 0)
+with interrupting(interrupt, 0.001):
+    for thread in threads:
+        thread.start()
+    for number in range(TIMES):
+        write_all()
+        if number % 100 == 0:
+            make_garbage()
+            gc.collect()
+            reader.get_metrics_data()
+    for thread in threads:
+        thread.join()
 gc.collect()
 
 found = {}

@@ -9,6 +9,7 @@ import time
 import weakref
 
 from otelbridge.metrics.patience import BlockedError, Patience
+from tests.cells.servers import eventually
 
 
 def test_patience_gives_results_and_errors_and_keeps_one_thread() -> None:
@@ -32,7 +33,7 @@ def test_patience_gives_results_and_errors_and_keeps_one_thread() -> None:
     thread = patience.thread
     patience.close()
     assert thread
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -64,7 +65,7 @@ def test_a_job_that_hangs_is_left_until_it_is_back() -> None:
         assert all(isinstance(error, BlockedError) for error in errors.values())
     assert len(begun) == 2
     go.set()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while patience.run(jobs, 0.4)[0].get("hangs") != "back":
         assert time.monotonic() < deadline
     patience.close()
@@ -88,7 +89,7 @@ def test_one_that_comes_back_just_when_it_is_given_up_is_not_left_out_for_ever()
         results, errors = patience.run({1: lambda: time.sleep(0.001) or 1, 2: lambda: time.sleep(0.001) or 2}, seconds)
         assert results.keys() | errors.keys() == {1, 2}
         assert not results.keys() & errors.keys()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while patience.run({1: lambda: 1, 2: lambda: 2}, 20)[0] != {1: 1, 2: 2}:
         assert time.monotonic() < deadline
     patience.close()
@@ -102,7 +103,7 @@ def test_nothing_is_begun_once_nobody_waits() -> None:
     assert results == {"next": "next"}
     assert set(errors) == {"hangs"}
     go.set()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while patience.run({"hangs": lambda: "back"}, 20)[0] != {"hangs": "back"}:
         assert time.monotonic() < deadline
     assert begun == [1]
@@ -137,7 +138,7 @@ def test_no_thread_outlives_it() -> None:
     assert thread
     del patience
     gc.collect()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -146,6 +147,5 @@ def test_threads_that_were_left_leave_nothing_behind() -> None:
     known = len(weakref.finalize._registry)
     for _ in range(3):
         patience.run({"slow": lambda: time.sleep(0.1)}, 0.02)
-        time.sleep(0.15)
-    assert len(weakref.finalize._registry) <= known + 1
+    eventually(lambda: len(weakref.finalize._registry) <= known + 1, "no finalizer is left")
     patience.close()

@@ -41,7 +41,7 @@ def shown(code: str, arguments: str = "", **environ: str) -> str:
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -102,5 +102,5 @@ def test_start_and_stop_leave_no_thread() -> None:
         queue = bridge._pipeline.provider._consumer._sources[0]._patience
         thread = queue.thread
         otelbridge.shutdown()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.endtoend
 
 COMMON = ("jobs_total", (("kind", "common"),))
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Main:
@@ -238,7 +238,7 @@ for _ in range(10):
     for _ in range(5):
         child = os.fork()
         if not child:
-            signal.alarm(10)
+            signal.alarm(60)
             for counter in counters:
                 for x in range(20):
                     counter.labels(str(x)).inc()

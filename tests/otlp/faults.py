@@ -81,7 +81,7 @@ def run(script: str, *arguments: str, **environment: str) -> str:
         start_new_session=True,
     )
     try:
-        printed, _ = process.communicate(timeout=60)
+        printed, _ = process.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # with the children it has forked
         process.communicate()
@@ -174,7 +174,7 @@ class Receiver:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(60)
 
     def _start(self, target: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)
@@ -488,7 +488,7 @@ class GrpcReceiver:
 
     def __exit__(self, *_: object) -> None:
         self.closing.set()
-        self._server.stop(None).wait(5)
+        self._server.stop(None).wait(60)
 
 
 def grpc_answer(body: bytes = b"") -> GrpcBehaviour:

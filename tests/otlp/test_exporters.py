@@ -36,7 +36,7 @@ def receiver():
 
 
 def _otlp(url: str) -> Otlp:
-    return Otlp(metrics_endpoint=f"{url}/v1/metrics", traces_endpoint=f"{url}/v1/traces", interval=3600, timeout=5)
+    return Otlp(metrics_endpoint=f"{url}/v1/metrics", traces_endpoint=f"{url}/v1/traces", interval=3600, timeout=30)
 
 
 def _pipeline(*otlp: Otlp) -> Pipeline:
@@ -57,8 +57,8 @@ def _metrics(message) -> dict[str, object]:
 def test_metrics_arrive_with_headers_and_resource(receiver, compression) -> None:
     pipeline = _pipeline(replace(_otlp(receiver.url), headers={"x-key": "k1"}, compression=compression))
     pipeline.provider.get_meter("test").create_counter("orders").add(3, {"kind": "web"})
-    assert pipeline.force_flush(5)
-    pipeline.shutdown(5)
+    assert pipeline.force_flush(60)
+    pipeline.shutdown(60)
     path, headers, message = receiver.requests[0]
     assert (path, headers["x-key"]) == ("/v1/metrics", "k1")
     attributes = {a.key: a.value.string_value for a in message.resource_metrics[0].resource.attributes}
@@ -80,7 +80,7 @@ def test_temporality_preference(receiver, preference, counter, up_down) -> None:
     meter = pipeline.provider.get_meter("test")
     meter.create_counter("c").add(1)
     meter.create_up_down_counter("u").add(1)
-    pipeline.shutdown(5)
+    pipeline.shutdown(60)
     metrics = _metrics(receiver.requests[0][2])
     name = AggregationTemporality.Name
     assert name(metrics["c"].sum.aggregation_temporality) == f"AGGREGATION_TEMPORALITY_{counter}"
@@ -90,7 +90,7 @@ def test_temporality_preference(receiver, preference, counter, up_down) -> None:
 def test_histogram_preference(receiver) -> None:
     pipeline = _pipeline(replace(_otlp(receiver.url), histogram_aggregation="base2_exponential_bucket_histogram"))
     pipeline.provider.get_meter("test").create_histogram("h").record(1)
-    pipeline.shutdown(5)
+    pipeline.shutdown(60)
     assert _metrics(receiver.requests[0][2])["h"].WhichOneof("data") == "exponential_histogram"
 
 
@@ -98,7 +98,7 @@ def test_several_destinations_each_get_everything(receiver) -> None:
     other = Receiver()
     pipeline = _pipeline(_otlp(receiver.url), _otlp(other.url))
     pipeline.provider.get_meter("test").create_counter("orders").add(2)
-    pipeline.shutdown(5)
+    pipeline.shutdown(60)
     for one in (receiver, other):
         assert _metrics(one.requests[0][2])["orders"].sum.data_points[0].as_int == 2
     other.close()
@@ -106,8 +106,8 @@ def test_several_destinations_each_get_everything(receiver) -> None:
 
 def test_stopping_twice_is_harmless(receiver) -> None:
     pipeline = _pipeline(_otlp(receiver.url))
-    assert pipeline.shutdown(5)
-    assert pipeline.shutdown(5)
+    assert pipeline.shutdown(60)
+    assert pipeline.shutdown(60)
 
 
 def test_grpc_metrics_arrive() -> None:
@@ -137,7 +137,7 @@ def test_grpc_metrics_arrive() -> None:
         )
     )
     pipeline.provider.get_meter("test").create_counter("orders").add(4)
-    pipeline.shutdown(5)
+    pipeline.shutdown(60)
     server.stop(None)
     assert _metrics(received[0])["orders"].sum.data_points[0].as_int == 4
     assert metadata[0]["x-key"] == "k1"
@@ -166,7 +166,7 @@ from otelbridge.metrics.pipeline import Pipeline
 from otelbridge.otlp.reader import create_console_reader
 pipeline = Pipeline(Resource.create({}), [], [], [create_console_reader()], "always_off")
 pipeline.provider.get_meter("test").create_counter("orders").add(1)
-pipeline.shutdown(5)
+pipeline.shutdown(60)
 """
     printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     assert '"orders"' in printed
@@ -176,7 +176,7 @@ def test_spans_arrive(receiver) -> None:
     spans = Spans(Resource.create({"service.name": "shop"}), (_otlp(receiver.url),))
     with spans.provider.get_tracer("test").start_as_current_span("work"):
         pass
-    assert spans.force_flush(5)
+    assert spans.force_flush(60)
     spans.close()
     path, _, message = receiver.requests[0]
     assert path == "/v1/traces"
@@ -193,7 +193,7 @@ def test_one_start_after_the_other_leaves_one_processor_at_the_provider(receiver
         assert spans.provider is first.provider
         with tracer.start_as_current_span(f"work {number}"):
             pass
-        assert spans.close(5)
+        assert spans.close(60)
         with tracer.start_as_current_span("nobody's"):
             pass
     assert first.provider._active_span_processor._span_processors == before
@@ -220,7 +220,7 @@ def test_spans_over_grpc_arrive() -> None:
     spans = Spans(Resource.create({}), (Otlp(metrics_endpoint="http://h/", traces_endpoint=url, protocol="grpc"),))
     with spans.provider.get_tracer("test").start_as_current_span("work"):
         pass
-    assert spans.close(5)
+    assert spans.close(60)
     server.stop(None)
     assert received[0].resource_spans[0].scope_spans[0].spans[0].name == "work"
 
@@ -243,7 +243,7 @@ def test_spans_that_do_not_arrive_are_told_in_time(behaviour, caplog) -> None:
 
 def test_a_flush_that_does_not_arrive_says_so() -> None:
     pipeline = _pipeline(_otlp("http://127.0.0.1:1"))
-    assert pipeline.force_flush(5)  # there is nothing to lose yet
+    assert pipeline.force_flush(60)  # there is nothing to lose yet
     pipeline.provider.get_meter("test").create_counter("orders").add(1)
     assert not pipeline.force_flush(0.5)
     pipeline.shutdown(0.5)
@@ -254,11 +254,11 @@ def test_a_flush_ends_in_its_time_though_the_receiver_says_nothing() -> None:
         pipeline = _pipeline(replace(_otlp(f"http://127.0.0.1:{silent.getsockname()[1]}"), timeout=2))
         pipeline.provider.get_meter("test").create_counter("orders").add(1)
         assert not pipeline.force_flush(0.1)
-        pipeline.shutdown(5)
+        pipeline.shutdown(60)
 
 
 def test_a_flush_that_arrives_says_so(receiver) -> None:
     pipeline = _pipeline(_otlp(receiver.url))
     pipeline.provider.get_meter("test").create_counter("orders").add(1)
-    assert pipeline.force_flush(5)
-    pipeline.shutdown(5)
+    assert pipeline.force_flush(60)
+    pipeline.shutdown(60)

@@ -7,6 +7,7 @@ test_grpc_transport.py, retries and log lines in test_delivery.py. Here they are
 from __future__ import annotations
 
 import contextlib
+import socket
 
 import pytest
 
@@ -23,8 +24,11 @@ TAKEN, REJECTED = (True, ""), (True, "rejected")
 RETRIED, ASTRAY, REFUSED = (False, "unavailable"), (False, "misdirected"), (False, "refused")
 
 
+@contextlib.contextmanager
 def _nothing_listens():
-    return contextlib.nullcontext(f"http://127.0.0.1:{free_port()}/v1/metrics")
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))  # so that nothing else comes to listen there
+        yield f"http://127.0.0.1:{holder.getsockname()[1]}/v1/metrics"
 
 
 def _at(listener, scheme: str = "http"):
@@ -124,9 +128,9 @@ GRPC = {
     "not HTTP/2": (_receiving(answer(), greets=faults.not_http), RETRIED),
 }
 ROWS = [
-    *((f"HTTP: {name}", *row, "http/protobuf", 10_000) for name, row in HTTP.items()),
+    *((f"HTTP: {name}", *row, "http/protobuf", 30_000) for name, row in HTTP.items()),
     *((f"HTTP: {name}", *row, "http/protobuf", 100) for name, row in SILENT.items()),
-    *((f"gRPC: {name}", *row, "grpc", 10_000) for name, row in GRPC.items()),
+    *((f"gRPC: {name}", *row, "grpc", 30_000) for name, row in GRPC.items()),
     *((f"gRPC: {name}", *row, "grpc", 100) for name, row in GRPC_SILENT.items()),
 ]
 
@@ -138,7 +142,7 @@ def test_ten_minutes_of_every_fault(receiver, wanted, protocol, millis, caplog) 
     arrives, became = wanted
     clock = FakeClock()
     with receiver() as url:
-        pushing = timeless_reader(url, clock, protocol=protocol)
+        pushing = timeless_reader(url, clock, protocol=protocol, timeout=30)
         provider = MeterProvider([pushing], shutdown_on_exit=False)
         provider.get_meter("test").create_counter("orders").add(1)
         for minute in range(10):

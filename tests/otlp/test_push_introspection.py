@@ -64,10 +64,10 @@ def test_points_the_receiver_rejects_are_counted_apart() -> None:
         counter = made.provider.get_meter("shop").create_counter("orders")
         for number in range(5):
             counter.add(1, {"number": number})
-        made.force_flush(5.0)
+        made.force_flush(60.0)
         exported = {
             dict(attributes).get("error.type"): count for attributes, count in shown(look, EXPORTED.name).items()
         }
         assert exported["rejected"] == 2
         assert exported[None] == 3
-        made.shutdown(5.0)
+        made.shutdown(60.0)

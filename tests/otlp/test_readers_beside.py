@@ -20,7 +20,7 @@ from tests.otlp.pushing import NEVER, SLACK, last, timed
 @pytest.fixture(autouse=True)
 def stopped():
     yield
-    otelbridge.shutdown(1)
+    otelbridge.shutdown(30)
 
 
 def start(*readers, **settings):
@@ -32,7 +32,7 @@ def test_an_exporter_of_the_sdk_gets_what_ours_does() -> None:
         theirs_reader = PeriodicExportingMetricReader(OTLPMetricExporter(theirs.url), NEVER * 1000)
         bridge = start(theirs_reader, otlp=OtlpOptions(metrics_endpoint=ours.url, interval=NEVER))
         get_meter("shop").create_counter("orders.beside").add(3)
-        assert bridge.force_flush(10)
+        assert bridge.force_flush(60)
         assert otelbridge.shutdown()
         for receiver in (ours, theirs):
             assert last(exchange.body for exchange in receiver.exchanges)["orders.beside"] == 3
@@ -65,7 +65,7 @@ def test_one_that_hangs_or_raises_costs_its_time_and_no_more(caplog) -> None:
     with Receiver(answer()) as receiver:
         bridge = start(stuck, _Failing(), otlp=OtlpOptions(metrics_endpoint=receiver.url, interval=NEVER))
         get_meter("shop").create_counter("orders.beside").add(3)
-        flush = timed(lambda: bridge.force_flush(0.5))
+        flush = timed(lambda: bridge.force_flush(3))
         assert not flush.result
         assert flush.seconds < SLACK
         assert last(exchange.body for exchange in receiver.exchanges)["orders.beside"] == 3

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from otelbridge.prometheus.tls import ServerTls
 
-SECONDS = 30.0
+SECONDS = 60.0
 # A cheap hash of the password "right", as only the cost makes one slow.
 CHEAP_HASH = "scrypt$16$8$1$c2FsdHNhbHRzYWx0c2FsdA==$qoFjePMaDY8b3lUpV/r3Ol4XmiGK/Z0GFYlVSVwEZeA="
 

@@ -128,7 +128,7 @@ def scraped(
         yield prometheus
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         server.shutdown()
         server.server_close()
 
@@ -168,7 +168,7 @@ def _configure(place: Path, port: int, jobs: Sequence[tuple[str, str]], seconds:
 
 
 def _wait_for_scrapes(prometheus: Prometheus, process: subprocess.Popen[bytes], log: Path, jobs: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()

@@ -130,7 +130,7 @@ print(waiting.result(30))
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (ran.stdout, ran.stderr) == ("done by the child\nTrue\n", "")

@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 import threading
-import time
 from urllib.parse import urlsplit
 
 import httpx
@@ -31,6 +30,8 @@ from otelbridge.prometheus.mount import mount
 from otelbridge.prometheus.pull import Pull
 from otelbridge.prometheus.reader import PrometheusReader
 from otelbridge.prometheus.readiness import ComponentHealth
+from tests.components import free_port
+from tests.prometheus.endpoint_kit import eventually
 
 pytestmark = pytest.mark.endtoend
 
@@ -206,16 +207,15 @@ def test_a_port_in_use_is_an_error_for_the_one_whose_turn_it_is(pull) -> None:
 def test_who_waits_takes_over_when_its_turn_comes(pull) -> None:
     first = pull.serve(_always)
     taken = urlsplit(first.url).port
-    turn = threading.Event()
-    second = Pull(Prometheus(port=taken), _healthy).serve(turn.is_set)
+    turn, asked = threading.Event(), []
+    second = Pull(Prometheus(port=taken), _healthy).serve(lambda: turn.is_set() and not asked.append(1))
     assert not second.serving
     assert second.url == first.url
     turn.set()
-    time.sleep(1.2)  # the port is still taken: it tries on
+    eventually(lambda: len(asked) > 1)
+    assert not second.serving  # the port is still taken: it tries on
     first.close()
-    deadline = time.monotonic() + 10
-    while not second.serving and time.monotonic() < deadline:
-        time.sleep(0.05)
+    eventually(lambda: second.serving)
     assert httpx.get(second.url).status_code == 200
     second.close()
 
@@ -288,10 +288,7 @@ def test_workers_share_one_port_and_the_next_one_takes_over(tmp_path) -> None:
     script = """
 import os, signal, sys, time, urllib.request, otelbridge
 from opentelemetry import metrics
-import socket
-with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
+port = int(sys.argv[1])
 otelbridge.init(service_name="port", prometheus=otelbridge.PrometheusOptions(mode="server", port=port), instrument=[])
 counter = metrics.get_meter("m").create_counter("c")
 counter.add(1)
@@ -300,18 +297,21 @@ for _ in range(2):
     child = os.fork()
     if child == 0:
         counter.add(1)
-        time.sleep(60)
+        time.sleep(600)
         os._exit(0)
     children.append(child)
 def shown():
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=5) as answer:
-                return [line for line in answer.read().decode().splitlines() if line.startswith("c_total")][0]
+            with urllib.request.urlopen(f"http://localhost:{port}/metrics", timeout=60) as answer:
+                (line,) = [line for line in answer.read().decode().splitlines() if line.startswith("c_total")]
+            if line == "c_total 3":
+                return line
         except OSError:
-            time.sleep(0.1)
-time.sleep(1)
+            pass
+        time.sleep(0.1)
+    return line
 print(shown())
 otelbridge.shutdown()
 print(shown())
@@ -322,7 +322,11 @@ for child in children:
 """
     quiet = ["-W", "ignore::DeprecationWarning"]  # from 3.12 on, forking with threads is one
     ran = subprocess.run(
-        [sys.executable, *quiet, "-c", script], capture_output=True, text=True, timeout=90, check=False
+        [sys.executable, *quiet, "-c", script, str(free_port())],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
     )
     assert (ran.stdout.split("\n")[:3], ran.stderr) == (["c_total 3"] * 3, "")
 
@@ -348,7 +352,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     quiet = ["-W", "ignore::DeprecationWarning"]  # from 3.12 on, forking with threads is one
     ran = subprocess.run(
-        [sys.executable, *quiet, "-c", script], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, *quiet, "-c", script], capture_output=True, text=True, timeout=120, check=False
     )
     assert (ran.stdout.strip(), ran.stderr) == ("7", "")
 

@@ -109,14 +109,14 @@ def make_jobs(undo: ExitStack, directory: Path) -> list[Job]:
 def query(url: str, expression: str) -> dict[str, float]:
     """Values by job."""
     address = f"{url}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-    with urllib.request.urlopen(address, timeout=5) as answer:
+    with urllib.request.urlopen(address, timeout=60) as answer:
         result = json.load(answer)["data"]["result"]
     return {series["metric"]["job"]: float(series["value"][1]) for series in result}
 
 
 def last_errors(url: str) -> dict[str, str]:
     """What was wrong with the last scrape, by job."""
-    with urllib.request.urlopen(f"{url}/api/v1/targets", timeout=5) as answer:
+    with urllib.request.urlopen(f"{url}/api/v1/targets", timeout=60) as answer:
         return {each["labels"]["job"]: each["lastError"] for each in json.load(answer)["data"]["activeTargets"]}
 
 
@@ -164,7 +164,7 @@ def prometheus(tmp_path) -> Iterator:
     yield start
     for process in processes:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def test_every_protection_lets_in_who_shows_what_it_asks_for_and_nobody_else(prometheus, tmp_path, caplog) -> None:

@@ -169,8 +169,8 @@ def _through_a_collector(data, strategy: Strategy, escaping: Escaping, place: Pa
 
 def _eventually(url: str, text: str, escaping: Escaping) -> bytes:
     accept = {"accept": f"text/plain;version=1.0.0;escaping={escaping.value}"}
-    deadline = time.monotonic() + 10
-    while text not in (page := httpx.get(url, headers=accept, timeout=10).text):
+    deadline = time.monotonic() + 60
+    while text not in (page := httpx.get(url, headers=accept, timeout=60).text):
         assert time.monotonic() < deadline, page
         time.sleep(0.1)
     return page.encode()

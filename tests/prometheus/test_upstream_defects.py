@@ -56,7 +56,7 @@ def _printed(script: str, *arguments: str, **environment: str) -> str:
         [sys.executable, "-W", "ignore", "-c", script, *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         cwd=_ROOT,
         env={**os.environ, **environment},
@@ -265,14 +265,14 @@ def test_a_scrape_holds_up_the_event_loop(name: str, free: bool, made) -> None:
 
     def observe(_: object) -> list[Any]:
         begun.set()
-        answered.append(asked.wait(2))
+        answered.append(asked.wait(30 if free else 2))
         return []
 
     one.provider.get_meter("a").create_observable_gauge("slow", [observe])
     with served(app) as url:
         scrape = threading.Thread(target=httpx.get, args=(f"{url}/metrics/",), kwargs={"trust_env": False})
         scrape.start()
-        assert begun.wait(20)
+        assert begun.wait(60)
         assert httpx.get(f"{url}/order", trust_env=False).json() == "taken"
         scrape.join()
     assert answered == [free]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.components
 
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -59,7 +59,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, tools: None) -> Iterator[Sta
 
 def fetch(url: str, **headers: str) -> str:
     request = urllib.request.Request(url, headers=headers)
-    with urllib.request.urlopen(request, timeout=5) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.read().decode()
 
 

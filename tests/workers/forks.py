@@ -15,7 +15,7 @@ import time
 from tests.workers import service
 from tests.workers.load import counters, total
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 _MOST_HUNG = 3
 _SCRAPING = 3
 _AT_ONCE = 8

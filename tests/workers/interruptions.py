@@ -8,12 +8,11 @@ from __future__ import annotations
 import atexit
 import gc
 import json
-import signal
 import sys
-import time
 from typing import Any
 
 import otelbridge
+from tests.interrupting import interrupting
 from tests.workers import service
 
 _tally = {"main": 0, "interruption": 0}
@@ -43,16 +42,13 @@ def _be_busy() -> None:
 
 
 def _signals(number: int) -> None:
-    signal.signal(signal.SIGALRM, _interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
     rounds = 0
-    while _tally["interruption"] < number:
-        _be_busy()
-        rounds += 1
-        if rounds % 50 == 0:
-            service.scrape()
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    time.sleep(0.01)
+    with interrupting(_interrupt, 0.001):
+        while _tally["interruption"] < number:
+            _be_busy()
+            rounds += 1
+            if rounds % 50 == 0:
+                service.scrape()
 
 
 def _collections(number: int) -> None:

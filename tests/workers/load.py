@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import os
 import random
 import signal
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests.cells.servers import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 CLIENTS = 4
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 _BETWEEN_SCRAPES = 0.1
 _ENOUGH = 5
 
@@ -193,19 +197,33 @@ class Watch:
 def scrape_each(server: Server) -> dict[int, str]:
     """What each worker shows, by its process id. The others are stopped meanwhile, so that it has to answer."""
     pages: dict[int, str] = {}
-    workers = server.workers()
-    for worker in workers:
-        others = [other for other in workers if other != worker]
-        try:
-            for other in others:
-                server.send(signal.SIGSTOP, other)
-            answer = ask(server.port, "/metrics")
-        finally:
-            for other in others:
-                server.send(signal.SIGCONT, other)
-        assert answer.worker == worker
-        pages[worker] = answer.body.decode()
+
+    def scrape_another() -> bool:
+        workers = server.workers()
+        missing = [worker for worker in workers if worker not in pages]
+        if missing:
+            answer = _scrape(server, [other for other in workers if other != missing[0]])
+            # One that is recycled leaves, and its successor answers.
+            pages[answer.worker] = answer.body.decode()
+        return not missing
+
+    eventually(scrape_another, "each worker was scraped")
     return pages
+
+
+def _scrape(server: Server, stopped: list[int]) -> Answer:
+    try:
+        for worker in stopped:
+            _signal(signal.SIGSTOP, worker)
+        return ask(server.port, "/metrics")
+    finally:
+        for worker in stopped:
+            _signal(signal.SIGCONT, worker)
+
+
+def _signal(number: int, worker: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(worker, number)
 
 
 def kill_now_and_then(server: Server, kills: int, seconds: float, victims: Callable[[], list[int]]) -> int:

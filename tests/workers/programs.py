@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 GROUP = {"OTELBRIDGE_GROUP": "one"}
 """Makes whatever is started with it one group."""
 
@@ -58,7 +58,7 @@ def observed(environment: Mapping[str, str], tmp_path: Path) -> Iterator[Observe
         server.process.terminate()
 
 
-def run(module: str, *arguments: str, environment: Mapping[str, str], timeout: float = 120.0) -> Any:
+def run(module: str, *arguments: str, environment: Mapping[str, str], timeout: float = 300.0) -> Any:
     """Run a program to its end; what it printed last, as JSON."""
     done = attempt([sys.executable, "-m", module, *arguments], environment=environment, timeout=timeout)
     assert done.returncode == 0, f"{module} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
@@ -66,7 +66,7 @@ def run(module: str, *arguments: str, environment: Mapping[str, str], timeout: f
 
 
 def attempt(
-    command: list[str], *, environment: Mapping[str, str], timeout: float = 120.0
+    command: list[str], *, environment: Mapping[str, str], timeout: float = 300.0
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end, which must come within the time; nothing it started is left after that."""
     with subprocess.Popen(

@@ -53,7 +53,7 @@ def test_children_that_leave_without_a_word_lose_nothing(method: str, environmen
 def test_victims_lose_at_most_what_they_were_doing(
     observer: Observer, record_property: Callable[[str, object], None]
 ) -> None:
-    timeout = 60 + _VICTIMS_SECONDS * LENGTHS.victims
+    timeout = 240 + _VICTIMS_SECONDS * LENGTHS.victims
     said = run("tests.workers.victims", str(LENGTHS.victims), environment=observer.environment, timeout=timeout)
     outside, itself = said["from outside"], said["by itself"]
     for kind, killed in (("from outside", outside), ("by itself", itself)):
@@ -77,7 +77,7 @@ def test_forks_under_load_neither_hang_nor_count_twice(
         str(LENGTHS.forks),
         str(LENGTHS.recorders),
         environment=observer.environment,
-        timeout=60 + _FORKS_SECONDS * LENGTHS.forks,
+        timeout=240 + _FORKS_SECONDS * LENGTHS.forks,
     )
     for name in ("hung", "recorded", "threads", "forked"):
         record_property(name, shown[name])

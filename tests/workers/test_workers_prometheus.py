@@ -49,7 +49,7 @@ class Killer:
 
 
 def _query(stack: Stack, expression: str) -> list[dict[str, Any]]:
-    with urlopen(f"{stack.prometheus_url}/api/v1/query?query={quote(expression)}", timeout=10) as answer:
+    with urlopen(f"{stack.prometheus_url}/api/v1/query?query={quote(expression)}", timeout=60) as answer:
         return json.load(answer)["data"]["result"]
 
 
