@@ -13,22 +13,22 @@ counts a book twice; the last two lose what only the damaged file knew.
 from __future__ import annotations
 
 import errno
-import os
 import struct
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
-from otelbridge.cells.locks import GUARDED, owned
 from otelbridge.cells.names import BASE, DRAFT
 from otelbridge.cells.records import bodies
 from otelbridge.cells.segments import cast_slots
 from otelbridge.cells.shape import SLOT
-from otelbridge.cells.volume import DamagedError, read_at, report
+from otelbridge.cells.volume import DamagedError, report
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable
-    from pathlib import Path
+
+    from otelbridge.cells.private import Descriptor, Entry
 
 _MAGIC = b"otelbase"
 _HEAD = struct.Struct("<8sIIQ")
@@ -65,20 +65,6 @@ class State(Enum):
     """It could not be read, though it may be sound: it must not be replaced."""
 
 
-class _Open:
-    """An open file. Held open, it keeps the system from giving its inode number to a successor."""
-
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | GUARDED)
-
-    def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
-
-    def content(self) -> Content:
-        return decode(read_at(self.descriptor, 0, owned(self.descriptor).st_size))
-
-
 class Base:
     """A base as a reader sees it. Use `load` to get one.
 
@@ -87,7 +73,7 @@ class Base:
         content: What it says.
         status: What the system says of it; None when there is none.
         state: What became of it.
-        file: It, open.
+        file: It, held open to keep the system from giving its inode number to a successor.
 
     Attributes:
         uid: Stands in for the name of a book.
@@ -101,11 +87,11 @@ class Base:
 
     def __init__(
         self,
-        path: Path,
+        path: Entry,
         content: Content,
         status: os.stat_result | None = None,
         state: State = State.SOUND,
-        file: _Open | None = None,
+        file: Descriptor | None = None,
     ) -> None:
         self.content = content
         self.state = state
@@ -135,7 +121,7 @@ class Base:
         return self._status is not None and _signature(status) == _signature(self._status)
 
 
-def load(path: Path, known: Content = EMPTY) -> Base:
+def load(path: Entry, known: Content = EMPTY) -> Base:
     """Read the base of a group.
 
     Args:
@@ -154,9 +140,9 @@ def load(path: Path, known: Content = EMPTY) -> Base:
         return Base(path, known)
     file = None
     try:
-        file = _Open(path)
-        status = os.fstat(file.descriptor)
-        return Base(path, file.content(), status, State.SOUND, file)
+        file = path.open()
+        status = file.status
+        return Base(path, decode(file.read()), status, State.SOUND, file)
     except OSError as error:
         if error.errno in _PASSING:
             raise
@@ -167,7 +153,7 @@ def load(path: Path, known: Content = EMPTY) -> Base:
         return Base(path, _draft(path) or known, status, State.DAMAGED, file)
 
 
-def has_draft(path: Path) -> bool:
+def has_draft(path: Entry) -> bool:
     """Tell whether there is a sound draft of the next base.
 
     Args:
@@ -226,9 +212,9 @@ def decode(data: bytes) -> Content:
     return Content(frozenset(data[_HEAD.size : names_end].decode().split()), log.bodies, slots)
 
 
-def _draft(path: Path) -> Content | None:
+def _draft(path: Entry) -> Content | None:
     try:
-        return _Open(path.with_name(DRAFT)).content()
+        return decode((path.directory / DRAFT).open().read())
     except (OSError, DamagedError):
         return None
 

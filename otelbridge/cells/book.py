@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otelbridge.cells.errors import UnusableError
 from otelbridge.cells.locks import held, lock_now, unlock
 from otelbridge.cells.names import DESERTED, KEYS, MEMBERS, NEW, VALUES
-from otelbridge.cells.private import create
+from otelbridge.cells.private import create, opened
 from otelbridge.cells.records import ABSENT, retired_record, revived_record, series_record, stream_record
 from otelbridge.cells.segments import Lane, Segment, ValuesFile
 from otelbridge.cells.shape import COUNTS, LOWS, MARKS, RAW, TOTALS
@@ -21,6 +21,7 @@ from otelbridge.concurrency import forks
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from otelbridge.cells.private import Descriptor, Directory
     from otelbridge.cells.shape import Shape
 
 MAGIC: Final = 0x31303065_67646972
@@ -98,7 +99,7 @@ class Book:
         uid: The book's name in its directory, unique for ever; books sort by age.
     """
 
-    def __init__(self, uid: str, keys: int, values: int) -> None:
+    def __init__(self, uid: str, keys: Descriptor, values: Descriptor) -> None:
         self.uid = uid
         self._keys = keys
         self._values = ValuesFile(values)
@@ -117,7 +118,7 @@ class Book:
         self._lanes = [lane]
 
     @classmethod
-    def open(cls, directory: Path) -> Book:
+    def open(cls, directory: Directory | Path) -> Book:
         """Make the book of this process.
 
         Args:
@@ -130,24 +131,28 @@ class Book:
             UnusableError: On a system without the locks this needs.
             OSError: If the files cannot be made: no directory, no right, no room.
         """
+        directory = opened(directory)
         uid = f"{time.time_ns():016x}-{os.getpid()}-{os.urandom(4).hex()}"
         with held(directory / MEMBERS, shared=True, wait=_MEMBERS_WAIT) as joined:
             if not joined:
                 raise UnusableError(f"{directory} is being cleared by another process; open the book again")
-            with contextlib.suppress(FileNotFoundError):
-                (directory / DESERTED).unlink()
+            (directory / DESERTED).unlink(missing_ok=True)
             return cls._create(directory, uid)
 
     @classmethod
-    def _create(cls, directory: Path, uid: str) -> Book:
-        with contextlib.ExitStack() as undo:
-            keys = _new_file(directory / (uid + NEW), undo, os.O_APPEND)
-            if not lock_now(keys):
-                raise UnusableError(f"somebody else locked the key log of {uid} before its owner")
-            values = _new_file(directory / (uid + VALUES), undo)
-            book = cls(uid, keys, values)
-            (directory / (uid + NEW)).rename(directory / (uid + KEYS))
-            undo.pop_all()
+    def _create(cls, directory: Directory, uid: str) -> Book:
+        new, values = directory / (uid + NEW), directory / (uid + VALUES)
+        try:
+            keys = create(new, os.O_APPEND)
+            if not lock_now(keys.number):
+                raise UnusableError(f"another process locked the key log of {uid} before its owner")  # noqa: TRY301  # undone below
+            book = cls(uid, keys, create(values))
+            new.rename(directory / (uid + KEYS))
+        except BaseException:
+            for file in (new, values):
+                with contextlib.suppress(OSError):
+                    file.unlink()
+            raise
         return book
 
     @property
@@ -172,7 +177,7 @@ class Book:
     def linked(self) -> bool:
         """Whether others can still find the book: false once its key file was removed, or after `close`."""
         try:
-            return os.fstat(self._keys).st_nlink > 0
+            return os.fstat(self._keys.number).st_nlink > 0
         except OSError:
             return False
 
@@ -235,10 +240,9 @@ class Book:
     def close(self) -> None:
         """Give up the lock: from now on the book is a dead process'. Later stores into its cells may be lost."""
         with self._lock:
-            keys, self._keys = self._keys, -1
-            if keys >= 0:
-                unlock(keys)
-                os.close(keys)
+            if self._keys.is_open:
+                unlock(self._keys.number)
+            self._keys.close()
             self._values.close()
 
     def abandon(self) -> None:
@@ -247,11 +251,8 @@ class Book:
         The cells stay mapped, so that a store by code that has not heard of the fork does no harm to the child.
         """
         # The lock is not taken: a thread that is no longer there may hold it.
-        keys, self._keys = self._keys, -1
-        with contextlib.suppress(OSError):
-            if keys >= 0:
-                os.close(keys)
-            self._values.close()
+        self._keys.close()
+        self._values.close()
 
     def _place(self, lane: Lane, identity: bytes, shape: Shape, attributes: bytes) -> Cell:
         stream = self._stream(identity, shape)
@@ -279,22 +280,11 @@ class Book:
 
     def _append(self, record: bytes) -> None:
         """Write one record whole or not at all."""
-        written = os.write(self._keys, record)
+        keys = self._keys.number
+        written = os.write(keys, record)
         if written < len(record):
-            os.ftruncate(self._keys, os.fstat(self._keys).st_size - written)
+            os.ftruncate(keys, os.fstat(keys).st_size - written)
             raise OSError(f"no room for a record of {len(record)} bytes in the key log of {self.uid}")
-
-
-def _new_file(path: Path, undo: contextlib.ExitStack, flags: int = 0) -> int:
-    descriptor = create(path, flags)
-    undo.callback(_remove, path)
-    undo.callback(os.close, descriptor)
-    return descriptor
-
-
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
 
 
 def _take(segment: Segment | None, width: int) -> int:

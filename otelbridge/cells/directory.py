@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from otelbridge.cells.errors import UnusableError
 from otelbridge.cells.group import GroupDirectory, group_directory, remove_group, remove_orphans
-from otelbridge.cells.locks import require_locks
-from otelbridge.cells.private import create, make_private
+from otelbridge.cells.private import Directory, create
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,15 +19,18 @@ __all__ = ["GroupDirectory", "UnusableError", "group_directory", "remove_group",
 
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 _IN_RAM: Final = ("/dev/shm", "/run")  # noqa: S108  # the directory in it is private, and checked
+_CURE: Final = (
+    "Name one with OTELBRIDGE_RUN_DIRECTORY in which this user may make files, and only root could replace them"
+)
 _TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108  # the same
 
 
-def user_directory(setting: Path | None = None) -> tuple[Path, str | None]:
+def user_directory(setting: Path | None = None) -> tuple[Directory, str | None]:
     """Find or make the directory that holds this user's groups.
 
     It is ``otelbridge-<effective user id>`` in the first of these that can be used: the setting,
     ``$XDG_RUNTIME_DIR``, ``/dev/shm``, ``/run``, ``$TMPDIR``, ``/tmp``, ``/var/tmp``. It has the mode 0700 and
-    belongs to the user; one that somebody else made, or a symbolic link, is not used.
+    belongs to the user; one that another user made, or could put another one in the place of, is not used.
 
     Args:
         setting: The directory the user named.
@@ -41,20 +43,15 @@ def user_directory(setting: Path | None = None) -> tuple[Path, str | None]:
         UnusableError: If none can be used; it names each one and why. Also on systems without the locks shared cells
             need.
     """
-    require_locks()
     refused: list[str] = []
     for base in _bases(setting):
-        path = base / f"otelbridge-{os.geteuid()}"
         try:
-            _make_usable(base, path)
+            directory = _usable(base)
         except OSError as error:
             refused.append(f"{base} ({error.strerror or error})")
             continue
-        return path, _remark(path, base, setting, refused)
-    raise UnusableError(
-        f"no directory can hold the cells that processes share; tried: {', '.join(refused)}. "
-        "Name one that this user may write to and nobody else"
-    )
+        return directory, _remark(directory.path, base, setting, refused)
+    raise UnusableError(f"no directory can hold the cells that processes share; tried: {', '.join(refused)}. {_CURE}")
 
 
 def in_memory(path: Path) -> bool:
@@ -91,21 +88,33 @@ def _bases(setting: Path | None) -> Iterator[Path]:
     yield from (path for path in dict.fromkeys(map(Path, named)) if path.is_absolute())
 
 
-def _make_usable(base: Path, path: Path) -> None:
-    status = base.stat()
-    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-        raise UnusableError("anybody may replace what is in it")
-    make_private(path)
+def _usable(base: Path) -> Directory:
+    within = Directory(base.resolve(strict=True))
+    _require_safe(base, within.stat())
+    for path in dict.fromkeys((*base.parents, base, *within.path.parents)):
+        _require_safe(path, path.lstat())
+    directory = within.enter(f"otelbridge-{os.geteuid()}", make=True)
     # Only an attempt tells of a read-only mount, a quota, or a file system without room for names.
-    probe = path / f".probe-{os.getpid()}-{os.urandom(4).hex()}"
-    os.close(create(probe))
+    probe = directory / f".probe-{os.getpid()}-{os.urandom(4).hex()}"
+    create(probe)
     probe.unlink()
+    return directory
+
+
+def _require_safe(path: Path, status: os.stat_result) -> None:
+    """Refuse a directory, or a link to one, in which others may put another one in the place of what is there."""
+    # The owner of the root directory may replace everything. It is another one than root within a user namespace.
+    if status.st_uid not in {0, os.geteuid(), Path("/").stat().st_uid}:
+        raise UnusableError(f"{path} belongs to user {status.st_uid}, who may replace what is in it")
+    others_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+    if others_write and stat.S_ISDIR(status.st_mode):
+        raise UnusableError(f"{path} has the mode {stat.S_IMODE(status.st_mode):o}: others may replace what is in it")
 
 
 def _remark(path: Path, base: Path, setting: Path | None, refused: list[str]) -> str | None:
     remarks: list[str] = []
     if setting is not None and base != setting:
-        remarks.append(f"{refused[0]} cannot be used; the cells are in {path} instead")
+        remarks.append(f"{refused[0]} cannot be used; the cells are in {path} instead. {_CURE}")
     if not in_memory(path):
         remarks.append(
             f"{path} does not lie in memory, as far as the system tells: a measurement may wait for the disk. "

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from otelbridge.cells.private import Directory
+
 GROUP_VARIABLE: Final = "OTELBRIDGE_GROUP"
 """The environment variable that names the group, set by the first process that initialises or by the operator."""
 
@@ -76,7 +78,7 @@ class _Evidence(NamedTuple):
     pid: int
 
 
-def group_of(service: str, user_directory: Path | None = None) -> Membership:
+def group_of(service: str, user_directory: Directory | Path | None = None) -> Membership:
     """Find the group of this process, and set `OTELBRIDGE_GROUP` so that what is started from here joins it.
 
     Never raises for what it finds.
@@ -152,7 +154,7 @@ def _billiard() -> _Evidence | None:
 _FINDERS: Final[tuple[Callable[[], _Evidence | None], ...]] = (_uwsgi, _gunicorn, _multiprocessing, _billiard)
 
 
-def _group_of_master(pid: int, service: str, user_directory: Path | None) -> str:
+def _group_of_master(pid: int, service: str, user_directory: Directory | Path | None) -> str:
     """The group of a gunicorn master: that of the master it took over from, or one of its own."""
     if user_directory is None:
         return _inherited(service, None) or _key(pid, service)
@@ -164,7 +166,7 @@ def _group_of_master(pid: int, service: str, user_directory: Path | None) -> str
     return value
 
 
-def _inherited(service: str, user_directory: Path | None) -> str | None:
+def _inherited(service: str, user_directory: Directory | Path | None) -> str | None:
     old = gunicorn.old_master()
     if old is None:
         return None

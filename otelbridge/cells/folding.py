@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from otelbridge.cells.base import State, encode, has_draft, load
 from otelbridge.cells.digest import Digest
 from otelbridge.cells.locks import held
-from otelbridge.cells.names import BASE, DRAFT, FOLDER, KEYS, MEMBERS, STARTING, names_in, owner_of, uids_in
-from otelbridge.cells.private import fill
+from otelbridge.cells.names import BASE, DRAFT, FOLDER, KEYS, MEMBERS, STARTING, owner_of, uids_in
+from otelbridge.cells.private import fill, opened
 from otelbridge.cells.volume import DamagedError, Volume, report
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from otelbridge.cells.base import Content
+    from otelbridge.cells.private import Directory
     from otelbridge.cells.shelf import Shelf
 
 
@@ -33,7 +34,7 @@ def _no_pause(_step: str) -> None:
     pass
 
 
-def fold(directory: Path, shelf: Shelf, pause: Callable[[str], None] = _no_pause) -> int:
+def fold(directory: Directory | Path, shelf: Shelf, pause: Callable[[str], None] = _no_pause) -> int:
     """Fold the books of dead processes into the base.
 
     Sums stay, to the last bit; what only living processes say (`Rule`) goes. Costs little when nobody died.
@@ -47,11 +48,10 @@ def fold(directory: Path, shelf: Shelf, pause: Callable[[str], None] = _no_pause
         How many books were folded. 0 also when another process folds just now, or the system has no room to do it,
         which is reported; then the books stay, and count as before.
     """
+    directory = opened(directory)
     living = set(shelf.live())
     try:
-        if not shelf.damaged and not any(
-            owner_of(name) not in living for name in names_in(directory) if owner_of(name)
-        ):
+        if not shelf.damaged and not any(owner_of(name) not in living for name in directory.names() if owner_of(name)):
             return 0
         with held(directory / FOLDER) as ours:
             folded = batch = _fold(directory, shelf.known, pause) if ours else 0
@@ -66,7 +66,7 @@ def fold(directory: Path, shelf: Shelf, pause: Callable[[str], None] = _no_pause
     return 0
 
 
-def _fold(directory: Path, known: Content, pause: Callable[[str], None]) -> int:
+def _fold(directory: Directory, known: Content, pause: Callable[[str], None]) -> int:
     """Fold some books; how many."""
     pause("read")
     base = load(directory / BASE, known)
@@ -89,7 +89,7 @@ def _fold(directory: Path, known: Content, pause: Callable[[str], None]) -> int:
     return len(folded)
 
 
-def _take(directory: Path, uid: str, digest: Digest) -> bool:
+def _take(directory: Directory, uid: str, digest: Digest) -> bool:
     try:
         volume = Volume.open(directory, uid)
         return not volume.live and digest.take(volume)
@@ -100,7 +100,7 @@ def _take(directory: Path, uid: str, digest: Digest) -> bool:
     return False
 
 
-def _commit(directory: Path, content: bytes, pause: Callable[[str], None]) -> None:
+def _commit(directory: Directory, content: bytes, pause: Callable[[str], None]) -> None:
     draft = directory / DRAFT
     pause("write")
     draft.unlink(missing_ok=True)
@@ -109,10 +109,10 @@ def _commit(directory: Path, content: bytes, pause: Callable[[str], None]) -> No
     draft.rename(directory / BASE)
 
 
-def _remove_books(directory: Path, uids: Iterable[str], pause: Callable[[str], None]) -> set[str]:
+def _remove_books(directory: Directory, uids: Iterable[str], pause: Callable[[str], None]) -> set[str]:
     """Remove the files of folded books; which of them could not be removed."""
     files: dict[str, list[str]] = {uid: [] for uid in uids}
-    for name in names_in(directory) if files else ():
+    for name in directory.names() if files else ():
         if (uid := owner_of(name)) in files:
             files[uid].append(name)
     left: set[str] = set()
@@ -128,18 +128,11 @@ def _remove_books(directory: Path, uids: Iterable[str], pause: Callable[[str], N
     return left
 
 
-def _remove_strays(directory: Path) -> None:
-    """Remove files of books that never became visible, because their process died while it made them."""
-    if not _strays(directory):
-        return
+def _remove_strays(directory: Directory) -> None:
+    """Remove what processes left that died while they made it: books without a key log, drafts."""
     with held(directory / MEMBERS) as alone:
-        for name in _strays(directory) if alone else ():
-            with suppress(OSError):
-                (directory / name).unlink()
-
-
-def _strays(directory: Path) -> list[str]:
-    names = set(names_in(directory))
-    return [
-        name for name in names if name.startswith(STARTING) or (owner_of(name) and owner_of(name) + KEYS not in names)
-    ]
+        names = set(directory.names()) if alone else set[str]()
+        for name in names:
+            if name.startswith(STARTING) or (owner_of(name) and owner_of(name) + KEYS not in names):
+                with suppress(OSError):
+                    (directory / name).unlink()

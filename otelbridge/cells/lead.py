@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from otelbridge.cells.locks import GUARDED, PRIVATE, lock_now, owned, require_locks, unlock
+from otelbridge.cells.locks import lock_now, unlock
+from otelbridge.cells.private import opened
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from otelbridge.cells.private import Descriptor, Directory
 
 
 class Lead:
@@ -31,14 +33,10 @@ class Lead:
         name: What the role is called, for instance ``"push"``.
     """
 
-    def __init__(self, directory: Path, name: str) -> None:
-        self._descriptor = -1
-        self._path = directory / f"{name}.lock"
-        self._file: os.stat_result | None = None
+    def __init__(self, directory: Directory | Path, name: str) -> None:
+        self._held: Descriptor | None = None
+        self._file = opened(directory) / f"{name}.lock"
         forks.register(after_in_child=self.abandon)
-
-    def __del__(self) -> None:
-        self._close()
 
     @property
     def held(self) -> bool:
@@ -52,10 +50,10 @@ class Lead:
                 return self._keep() or self._take()
         except OSError as error:
             warn_once(
-                ("cells", "lead", str(self._path), str(error.errno)),
+                ("cells", "lead", str(self._file), str(error.errno)),
                 "Cannot lock %s (%s): this process leaves the role to others. If none of them can either, what the "
                 "role does is not done until the directory can be used again",
-                self._path,
+                self._file,
                 error,
             )
             return False
@@ -64,57 +62,27 @@ class Lead:
         """Give the role up, so that another process can take it. Nothing happens where it is not held."""
         forks.notice()
         with _guard:
-            if self._descriptor >= 0 and self._is_open():
+            if self._held is not None and self._held.is_open:
                 # A child forked behind Python's back may still have a copy; only unlocking frees it then.
-                unlock(self._descriptor)
-            self._close()
+                unlock(self._held.number)
+            self._held = None
 
     def abandon(self) -> None:
         """Forget, in a forked child, what the parent has, which keeps it."""
-        self._close()
+        self._held = None
 
     def _keep(self) -> bool:
-        if self._descriptor < 0:
-            return False
-        if self._is_open() and _is_at(self._path, self._descriptor):
+        if self._held is not None and self._held.is_open and self._file.is_at(self._held):
             return True
-        self._close()
+        self._held = None
         return False
-
-    def _is_open(self) -> bool:
-        """Whether the descriptor still is the lock file: programs that become daemons close whatever is open."""
-        try:
-            return self._file is not None and os.path.samestat(self._file, os.fstat(self._descriptor))
-        except OSError:
-            return False
 
     def _take(self) -> bool:
-        require_locks()
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | GUARDED, PRIVATE)
-        try:
-            status = owned(descriptor)
-            taken = lock_now(descriptor) and _is_at(self._path, descriptor)
-        except BaseException:
-            os.close(descriptor)
-            raise
+        held = self._file.open(os.O_RDWR | os.O_CREAT)
+        taken = lock_now(held.number) and self._file.is_at(held)
         if taken:
-            self._descriptor, self._file = descriptor, status
-        else:
-            os.close(descriptor)
+            self._held = held
         return taken
-
-    def _close(self) -> None:
-        if self._descriptor >= 0 and self._is_open():
-            with suppress(OSError):
-                os.close(self._descriptor)
-        self._descriptor, self._file = -1, None
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 # Also held while Python forks: a child that began between the lock and its being noted would have a copy of the

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from otelbridge.cells.errors import UnusableError
 
@@ -19,26 +19,11 @@ if sys.platform != "win32":
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
-PRIVATE: Final = 0o600
-"""The mode of every file of the room."""
-
-GUARDED: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-"""Flags every file of the room is opened with: not inherited by other programs, never through a symbolic link."""
+    from otelbridge.cells.private import Descriptor, Entry
 
 _PAUSE = 0.002
 _JOIN_WAIT = 1.0
-
-
-def require_locks() -> None:
-    """Refuse systems without ``flock``.
-
-    Raises:
-        UnusableError: On Windows.
-    """
-    if sys.platform == "win32":
-        raise UnusableError("this system has no flock, so processes cannot share cells; each one counts alone")
 
 
 def lock_now(descriptor: int, *, shared: bool = False) -> bool:
@@ -88,30 +73,12 @@ def is_held(descriptor: int) -> bool:
     return False
 
 
-def owned(descriptor: int) -> os.stat_result:
-    """Make sure that an open file is this user's.
-
-    Args:
-        descriptor: An open file.
-
-    Returns:
-        What ``fstat`` says.
-
-    Raises:
-        PermissionError: If it belongs to somebody else.
-    """
-    status = os.fstat(descriptor)
-    if status.st_uid != os.geteuid():
-        raise PermissionError(f"the file belongs to user {status.st_uid}, not to {os.geteuid()}")
-    return status
-
-
 @contextmanager
-def held(path: Path, *, shared: bool = False, wait: float = 0.0, make: bool = True) -> Generator[bool]:
+def held(file: Entry, *, shared: bool = False, wait: float = 0.0, make: bool = True) -> Generator[bool]:
     """Hold the lock of a lock file.
 
     Args:
-        path: The lock file.
+        file: The lock file.
         shared: Whether others may hold it too.
         wait: How many seconds to try.
         make: Whether it is made when it is missing.
@@ -122,54 +89,40 @@ def held(path: Path, *, shared: bool = False, wait: float = 0.0, make: bool = Tr
     Raises:
         OSError: If the file cannot be opened, or is not this user's.
     """
-    require_locks()
-    descriptor = _locked(path, shared=shared, until=time.monotonic() + wait, flags=os.O_CREAT if make else 0)
+    held = _locked(file, shared=shared, until=time.monotonic() + wait, flags=os.O_CREAT if make else 0)
     try:
-        yield descriptor is not None
+        yield held is not None
     finally:
-        if descriptor is not None:
-            unlock(descriptor)
-            os.close(descriptor)
+        if held is not None and held.is_open:
+            unlock(held.number)
+            held.close()
 
 
-def join(path: Path) -> int:
-    """Share the lock of a lock file for as long as the descriptor, or a copy of it in a forked child, is open.
+def join(file: Entry) -> Descriptor:
+    """Share the lock of a lock file for as long as it, or a copy of it in a forked child, is open.
 
     Args:
-        path: The lock file, which is made when it is missing.
+        file: The lock file, which is made when it is missing.
 
     Returns:
-        The descriptor.
+        It, open.
 
     Raises:
-        OSError: If the file cannot be opened, is not this user's, or somebody holds its lock alone.
+        OSError: If the file cannot be opened, is not this user's, or another process holds its lock alone.
     """
-    require_locks()
-    descriptor = _locked(path, shared=True, until=time.monotonic() + _JOIN_WAIT)
-    if descriptor is None:
-        raise UnusableError(f"{path} is locked by another process")
-    return descriptor
+    held = _locked(file, shared=True, until=time.monotonic() + _JOIN_WAIT)
+    if held is None:
+        raise UnusableError(f"{file} is locked by another process")
+    return held
 
 
-def _locked(path: Path, *, shared: bool, until: float, flags: int = os.O_CREAT) -> int | None:
+def _locked(file: Entry, *, shared: bool, until: float, flags: int = os.O_CREAT) -> Descriptor | None:
     while True:
-        descriptor = os.open(path, os.O_RDWR | flags | GUARDED, PRIVATE)
-        try:
-            owned(descriptor)
-            if lock_now(descriptor, shared=shared) and _still_at(path, descriptor):
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
+        held = file.open(os.O_RDWR | flags)
+        # It may have been removed and made anew before it was locked.
+        if lock_now(held.number, shared=shared) and file.is_at(held):
+            return held
+        held.close()
         if time.monotonic() >= until:
             return None
         time.sleep(_PAUSE)
-
-
-def _still_at(path: Path, descriptor: int) -> bool:
-    """Whether the locked file is the one others will find: its directory may have been removed and made anew."""
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from otelbridge.cells.private import Directory
 
 KEYS: Final = ".keys"
 """Ending of the key log of a book. A visible one without a lock means that its owner is dead."""
@@ -45,48 +44,39 @@ MEMBERS: Final = "members.lock"
 PRESENT: Final = "present.lock"
 """Shared by the processes of the group as long as they live."""
 
+RECEIPT: Final = "sent-"
+"""Begin of the name of a receipt of the last totals; the key of the destination follows."""
+
+LEDGER: Final = "deltas-"
+"""Begin of the name of what a destination of deltas has acknowledged; the key of the destination follows."""
+
+GROUP: Final = re.compile(r"\w[\w.-]{0,39}-[0-9a-f]{12}", re.ASCII)
+"""The name of a group's directory, as `otelbridge.cells.evidence` makes it."""
+
 _UID = re.compile(r"[0-9a-f]{16}-\d+-[0-9a-f]{8}")
+_DRAFT = r"(\.tmp-\d+-[0-9a-f]{8})?"
+_OURS = re.compile(
+    rf"{_UID.pattern}\.(keys|new|vals|bell)|base(\.tmp)?|deserted|[\w-]+\.lock"
+    rf"|(started|resource\.json|{RECEIPT}[\w-]+|{LEDGER}[\w-]+(\.unclear)?){_DRAFT}",
+    re.ASCII,
+)
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether a file of that name in a group's directory can be one of this package."""
+    return _OURS.fullmatch(name) is not None
 
 
 def owner_of(name: str) -> str:
-    """Tell which book a file belongs to.
-
-    Args:
-        name: The name of a file in a group's directory.
-
-    Returns:
-        The uid of the book; empty when it belongs to none.
-    """
+    """Give the uid of the book that a file in a group's directory belongs to; empty when it belongs to none."""
     uid = name.partition(".")[0]
     return uid if _UID.fullmatch(uid) else ""
 
 
-def names_in(directory: Path) -> list[str]:
-    """List a directory.
-
-    Args:
-        directory: The directory.
-
-    Returns:
-        The names in it.
-
-    Raises:
-        OSError: If it cannot be listed now.
-    """
-    with os.scandir(directory) as entries:
-        return [entry.name for entry in entries]
-
-
-def uids_in(directory: Path) -> set[str]:
-    """List the books of a group, those of the dead as well.
-
-    Args:
-        directory: The directory of the group.
-
-    Returns:
-        Their uids.
+def uids_in(directory: Directory) -> set[str]:
+    """Give the uids of the books of a group, those of the dead as well.
 
     Raises:
         OSError: If the directory cannot be listed now.
     """
-    return {name.removesuffix(KEYS) for name in names_in(directory) if name.endswith(KEYS)}
+    return {name.removesuffix(KEYS) for name in directory.names() if name.endswith(KEYS)}

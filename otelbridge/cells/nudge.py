@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otelbridge.cells.locks import PRIVATE
+from otelbridge.cells.private import PRIVATE, opened
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import late_warnings, warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
-    from pathlib import Path
+    from collections.abc import Iterable
+
+    from otelbridge.cells.private import Directory, Entry
 
 SUFFIX: Final = ".bell"
 """What follows a process's uid in the name of its socket. A killed process leaves the file; any other may remove it."""
 
-# sun_path holds 108 bytes on Linux and 104 elsewhere, a closing NUL among them (unix(7)).
-_LONGEST_ADDRESS = 103
+_DESCRIPTORS = Path("/proc/self/fd")
 _PATIENCE = 1.0
 
 
@@ -37,9 +38,10 @@ class Bell:
         uid: The process's uid, as in the names of its other files.
     """
 
-    def __init__(self, directory: Path, uid: str) -> None:
-        self._directory = directory
+    def __init__(self, directory: Directory | Path, uid: str) -> None:
+        self._directory = opened(directory)
         self._uid = uid
+        self._file = self._directory / (uid + SUFFIX)
         self._in_use = forks.lock()
         self._ended = forks.event()
         self._socket = self._bound()
@@ -72,7 +74,7 @@ class Bell:
             return
         woken = ring(self._directory, [self._uid])
         with suppress(OSError):
-            _path(self._directory, self._uid).unlink()
+            self._file.unlink()
         # Where somebody removed the file before, the waiting thread hears nothing and closes when its time is over.
         if self._in_use.acquire(timeout=_PATIENCE if woken else 0.0):
             try:
@@ -89,9 +91,8 @@ class Bell:
         try:
             bell = _datagrams()
             try:
-                with _address(self._directory, self._uid) as address:
-                    bell.bind(address)
-                _path(self._directory, self._uid).chmod(PRIVATE)
+                bell.bind(_address(self._file))
+                os.chmod(self._file.name, PRIVATE, dir_fd=self._directory.descriptor)
             except BaseException:
                 bell.close()
                 raise
@@ -131,7 +132,7 @@ class Bell:
             bell.close()
 
 
-def ring(directory: Path, uids: Iterable[str]) -> int:
+def ring(directory: Directory | Path, uids: Iterable[str]) -> int:
     """Nudge processes, without waiting for any of them.
 
     Args:
@@ -141,18 +142,18 @@ def ring(directory: Path, uids: Iterable[str]) -> int:
     Returns:
         How many will wake up. 0 where there are no unix sockets (Windows).
     """
+    directory = opened(directory)
     try:
         with _datagrams() as sender:
             sender.setblocking(False)
-            return sum(_nudged(sender, directory, uid) for uid in uids)
+            return sum(_nudged(sender, directory / (uid + SUFFIX)) for uid in uids)
     except OSError:
         return 0
 
 
-def _nudged(sender: socket.socket, directory: Path, uid: str) -> bool:
+def _nudged(sender: socket.socket, file: Entry) -> bool:
     try:
-        with _address(directory, uid) as address:
-            sender.sendto(b"!", address)
+        sender.sendto(b"!", _address(file))
     except BlockingIOError:
         # Its queue is full of nudges it has not heard yet, so it will wake up all the same.
         return True
@@ -176,19 +177,6 @@ def _datagrams() -> socket.socket:
     return socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
 
-@contextmanager
-def _address(directory: Path, uid: str) -> Generator[bytes]:
-    """An address short enough for a socket; a directory with a long name is reached through a descriptor."""
-    path = os.fsencode(_path(directory, uid))
-    if len(path) <= _LONGEST_ADDRESS:
-        yield path
-        return
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield os.fsencode(f"/proc/self/fd/{descriptor}/{uid}{SUFFIX}")
-    finally:
-        os.close(descriptor)
-
-
-def _path(directory: Path, uid: str) -> Path:
-    return directory / f"{uid}{SUFFIX}"
+def _address(file: Entry) -> str:
+    """The address of a socket; where there is /proc, it goes through the descriptor of the directory, and is short."""
+    return f"{_DESCRIPTORS}/{file.directory.descriptor}/{file.name}" if _DESCRIPTORS.exists() else str(file)

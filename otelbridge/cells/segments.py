@@ -18,6 +18,8 @@ from otelbridge.cells.shape import KINDS, SLOT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from otelbridge.cells.private import Descriptor
+
 GRAIN: Final = max(16 * 1024, mmap.ALLOCATIONGRANULARITY)
 """Bytes the file grows by at least."""
 
@@ -56,11 +58,11 @@ class ValuesFile:
     """A file of slots, grown by segments.
 
     Args:
-        descriptor: The file, open for reading and writing; `close` closes it.
+        file: The file, open for reading and writing.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: Descriptor) -> None:
+        self._file = file
         self._claims: dict[int, object] = {}
         self._next = 0
 
@@ -82,16 +84,15 @@ class ValuesFile:
 
     def close(self) -> None:
         """Close the file; segments that are mapped stay so."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        self._file.close()
 
     def _grow(self, kind: int, grains: int) -> Segment:
         first = self._claim(grains)
         offset, length = first * GRAIN, grains * GRAIN
         try:
-            _reserve(self._descriptor, offset, length)
-            mapping = mmap.mmap(self._descriptor, length, offset=offset)
+            descriptor = self._file.number
+            _reserve(descriptor, offset, length)
+            mapping = mmap.mmap(descriptor, length, offset=offset)
         except BaseException:
             for grain in range(first, first + grains):
                 self._claims.pop(grain, None)

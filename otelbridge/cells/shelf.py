@@ -9,7 +9,8 @@ from otelbridge.cells.base import State
 from otelbridge.cells.catalog import Catalog, Place
 from otelbridge.cells.listing import Listing
 from otelbridge.cells.merging import Plan, Totals
-from otelbridge.cells.names import BASE, KEYS, names_in
+from otelbridge.cells.names import BASE, KEYS
+from otelbridge.cells.private import opened
 from otelbridge.cells.stock import Stock
 from otelbridge.cells.volume import DamagedError, report
 from otelbridge.concurrency import forks
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from otelbridge.cells.base import Base, Content
     from otelbridge.cells.book import Book
+    from otelbridge.cells.private import Directory
     from otelbridge.cells.volume import Volume
 
 __all__ = ["Place", "Shelf", "Totals"]
@@ -42,10 +44,10 @@ class Shelf:
         directory: The directory of the group.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Directory | Path) -> None:
+        self._directory = opened(directory)
         self._lock = forks.lock()
-        self._stock = Stock(directory)
+        self._stock = Stock(self._directory)
         self._catalog = Catalog()
         self._listings: dict[str, Listing] = {}
         self._planned: tuple[object, ...] = ()
@@ -116,7 +118,7 @@ class Shelf:
                 return True
             nothing = not any(
                 name == BASE or (name.endswith(KEYS) and name.removesuffix(KEYS) != uid)
-                for name in names_in(self._directory)
+                for name in self._directory.names()
             )
         except OSError:
             return not self._stock.volumes and not self.known.bodies

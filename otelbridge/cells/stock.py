@@ -10,7 +10,7 @@ from otelbridge.cells.names import BASE, FOLDER, uids_in
 from otelbridge.cells.volume import DamagedError, Volume, report
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from otelbridge.cells.private import Directory
 
 _TRIES = 3
 _WAIT = 0.5
@@ -29,7 +29,7 @@ class Stock:
         volumes: The other books, by name.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self.base = Base(directory / BASE, EMPTY)
         self.volumes: dict[str, Volume] = {}

@@ -13,17 +13,18 @@ import json
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from otelbridge.cells.locks import GUARDED, PRIVATE, owned
+from otelbridge.cells.private import opened, replace
 from otelbridge.cells.processes import effective_user, place, started
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from otelbridge.cells.private import Directory, Entry
+
 _RECORD = ".master-"
-_DRAFT = ".draft-master-"
 _LONGEST = 4096
 # A new master's first worker may still need what is written about an old master that has just ended.
 _KEPT_SECONDS = 3600.0
@@ -36,7 +37,7 @@ class _Record(NamedTuple):
     group: str
 
 
-def recall(directory: Path, pid: int, service: str) -> str | None:
+def recall(directory: Directory | Path, pid: int, service: str) -> str | None:
     """The group written down for a master.
 
     Args:
@@ -47,14 +48,14 @@ def recall(directory: Path, pid: int, service: str) -> str | None:
     Returns:
         The group's value, or None where nothing is written down or it was about an earlier process with this pid.
     """
-    record = _read(_path(directory, pid, service))
+    record = _read(_file(opened(directory), pid, service))
     if record is None or record.pid != pid or record.place != place():
         return None
     now = started(pid)
     return record.group if now is None or now == record.started else None
 
 
-def remember(directory: Path, pid: int, service: str, group: str) -> None:
+def remember(directory: Directory | Path, pid: int, service: str, group: str) -> None:
     """Write down which group a master's workers belong to; what is written about masters long gone is removed.
 
     Trouble (no such directory, disk full) is reported once and otherwise ignored: only workers that start after a
@@ -66,19 +67,12 @@ def remember(directory: Path, pid: int, service: str, group: str) -> None:
         service: The service name.
         group: The group's value.
     """
-    path = _path(directory, pid, service)
-    draft = directory / f"{_DRAFT}{os.getpid()}-{time.time_ns()}"
+    directory = opened(directory)
+    record = json.dumps(_Record(pid, started(pid), place(), group)).encode()
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | GUARDED, PRIVATE)
-        try:
-            os.write(descriptor, json.dumps(_Record(pid, started(pid), place(), group)).encode())
-        finally:
-            os.close(descriptor)
-        draft.replace(path)
+        replace(_file(directory, pid, service), record)
         _sweep(directory)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
         warn_once(
             ("cells", "succession", str(directory)),
             "Cannot write down in %s which group gunicorn's workers belong to (%s): workers started after a SIGUSR2 "
@@ -88,42 +82,34 @@ def remember(directory: Path, pid: int, service: str, group: str) -> None:
         )
 
 
-def _path(directory: Path, pid: int, service: str) -> Path:
+def _file(directory: Directory, pid: int, service: str) -> Entry:
     facts = ascii((effective_user(), place(), pid, service))
     return directory / f"{_RECORD}{hashlib.sha256(facts.encode()).hexdigest()[:20]}"
 
 
-def _read(path: Path) -> _Record | None:
+def _read(file: Entry) -> _Record | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | GUARDED)
-        try:
-            owned(descriptor)
-            fields: Any = json.loads(os.read(descriptor, _LONGEST))
-        finally:
-            os.close(descriptor)
+        match json.loads(file.open(os.O_RDONLY | os.O_NONBLOCK).read(0, _LONGEST)):
+            case [int(pid), (str() | None) as start, str(where), str(group)]:
+                return _Record(pid, start, where, group)
+            case _:
+                return None
     except (OSError, ValueError, RecursionError):
         return None
-    return _checked(fields)
 
 
-def _checked(fields: Any) -> _Record | None:
-    match fields:
-        case [int(pid), (str() | None) as start, str(where), str(group)]:
-            return _Record(pid, start, where, group)
-        case _:
-            return None
-
-
-def _sweep(directory: Path) -> None:
+def _sweep(directory: Directory) -> None:
     oldest = time.time() - _KEPT_SECONDS
-    for path in (*directory.glob(f"{_RECORD}*"), *directory.glob(f"{_DRAFT}*")):
-        with suppress(FileNotFoundError):
-            if path.lstat().st_mtime < oldest and not _needed(path):
-                path.unlink()
+    for name in directory.names():
+        if name.startswith(_RECORD):
+            file = directory / name
+            with suppress(FileNotFoundError):
+                if file.lstat().st_mtime < oldest and not _needed(file):
+                    file.unlink()
 
 
-def _needed(path: Path) -> bool:
-    record = _read(path)
+def _needed(file: Entry) -> bool:
+    record = _read(file)
     if record is None:
         return False
     # A process of another container cannot be seen from here, so it may well be alive.

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import mmap
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.cells.book import HEADER_SLOTS, MAGIC, MAGIC_AT, OBSERVING_AT, REFRESHED_AT
-from otelbridge.cells.locks import GUARDED, is_held, owned
+from otelbridge.cells.locks import is_held
 from otelbridge.cells.names import KEYS, VALUES
+from otelbridge.cells.private import opened
 from otelbridge.cells.records import bodies
 from otelbridge.cells.segments import cast_slots
 from otelbridge.cells.shape import SLOT
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
+
+    from otelbridge.cells.private import Descriptor, Directory
 
 
 _NOTHING_MORE = 1 << 62
@@ -43,19 +44,19 @@ class Volume:
         floats: The values file as float64 slots.
     """
 
-    def __init__(self, directory: Path, uid: str) -> None:
+    def __init__(self, directory: Directory, uid: str) -> None:
         self.uid = uid
         self.live = True
         self.integers: memoryview[Any] = memoryview(b"").cast("q")
         self.floats: memoryview[Any] = memoryview(b"").cast("d")
-        self._values_path = directory / (uid + VALUES)
-        self._keys = os.open(directory / (uid + KEYS), os.O_RDONLY | GUARDED)
+        self._values_file = directory / (uid + VALUES)
+        self._keys = (directory / (uid + KEYS)).open()
         self._read = 0
         self._unread: bytes | None = None
         self._mapping: mmap.mmap | None = None
 
     @classmethod
-    def open(cls, directory: Path, uid: str) -> Volume:
+    def open(cls, directory: Directory | Path, uid: str) -> Volume:
         """Open the book of another process.
 
         Args:
@@ -71,21 +72,12 @@ class Volume:
             OSError: If the system cannot open or map them now.
             DamagedError: If the values file is none.
         """
-        volume = cls(directory, uid)
-        try:
-            owned(volume._keys)
-            if volume.look():
-                volume._map()
-            else:
-                volume._settle()
-        except BaseException:
-            volume.close()
-            raise
+        volume = cls(opened(directory), uid)
+        if volume.look():
+            volume._map()
+        else:
+            volume._settle()
         return volume
-
-    def __del__(self) -> None:
-        if hasattr(self, "_keys"):
-            self.close()
 
     @property
     def slots(self) -> int:
@@ -108,8 +100,8 @@ class Volume:
         Returns:
             `live`.
         """
-        if self.live:
-            self.live = is_held(self._keys)
+        if self.live and self._keys.is_open:
+            self.live = is_held(self._keys.number)
         return self.live
 
     def news(self) -> list[bytes]:
@@ -149,25 +141,23 @@ class Volume:
             reason: What is wrong with the key log.
         """
         self._read = _NOTHING_MORE
-        report("key log", f"The key log of {self._values_path.with_suffix('')} has {reason}")
+        report("key log", f"The key log of {self._values_file.directory / self.uid} has {reason}")
 
     def close(self) -> None:
         """Close the key file. The values stay mapped as long as somebody uses them."""
-        keys, self._keys = self._keys, -1
-        if keys >= 0:
-            os.close(keys)
+        self._keys.close()
 
     def _check_size(self) -> None:
         if self._mapping is not None and self._mapping.size() < len(self._mapping):
-            raise DamagedError(f"{self._values_path} was cut to {self._mapping.size()} bytes")
+            raise DamagedError(f"{self._values_file} was cut to {self._mapping.size()} bytes")
 
     def _key_log(self) -> bytes:
-        size = os.fstat(self._keys).st_size
-        return read_at(self._keys, self._read, size - self._read) if size > self._read else b""
+        size = os.fstat(self._keys.number).st_size
+        return self._keys.read(self._read, size - self._read)
 
     def _map(self) -> None:
-        with self._values() as (descriptor, size):
-            mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+        file, size = self._values()
+        mapping = mmap.mmap(file.number, size, access=mmap.ACCESS_READ)
         self._show(memoryview(mapping))
         self._mapping = mapping
 
@@ -178,28 +168,24 @@ class Volume:
             # Its file may be gone by now, but nothing in it is needed that is not mapped.
             values = self._mapping[:]
         else:
-            with self._values() as (descriptor, size):
-                values = read_at(descriptor, 0, size)
+            file, size = self._values()
+            values = file.read(0, size)
         self._show(memoryview(values))
         self._unread, self._mapping = unread, None
         self.close()
 
-    @contextmanager
-    def _values(self) -> Generator[tuple[int, int]]:
+    def _values(self) -> tuple[Descriptor, int]:
         """The values file, open, and its size in whole slots."""
-        descriptor = os.open(self._values_path, os.O_RDONLY | GUARDED)
-        try:
-            size = owned(descriptor).st_size // SLOT * SLOT
-            if size < HEADER_SLOTS * SLOT:
-                raise DamagedError(f"{self._values_path} has only {size} bytes")
-            yield descriptor, size
-        finally:
-            os.close(descriptor)
+        file = self._values_file.open()
+        size = file.status.st_size // SLOT * SLOT
+        if size < HEADER_SLOTS * SLOT:
+            raise DamagedError(f"{self._values_file} has only {size} bytes")
+        return file, size
 
     def _show(self, values: memoryview) -> None:
         integers = cast_slots(values, "q")
         if len(integers) < HEADER_SLOTS or integers[MAGIC_AT] != MAGIC:
-            raise DamagedError(f"{self._values_path} is not a values file of this version")
+            raise DamagedError(f"{self._values_file} is not a values file of this version")
         self.integers, self.floats = integers, cast_slots(values, "d")
 
 
@@ -211,25 +197,3 @@ def report(cause: str, message: str) -> None:
         message: What is wrong with which file.
     """
     warn_once(("cells", cause), "%s; what it holds is left out of the metrics, the rest goes on", message)
-
-
-def read_at(descriptor: int, start: int, size: int) -> bytes:
-    """Read a stretch of a file.
-
-    Args:
-        descriptor: The file.
-        start: The first byte.
-        size: How many bytes.
-
-    Returns:
-        The bytes; fewer when the file ends before.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    pieces: list[bytes] = []
-    while size > 0 and (piece := os.pread(descriptor, size, start)):
-        pieces.append(piece)
-        start += len(piece)
-        size -= len(piece)
-    return b"".join(pieces)

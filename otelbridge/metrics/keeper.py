@@ -12,9 +12,9 @@ from otelbridge.diagnostics import origin_of, warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from otelbridge.cells.book import Book
+    from otelbridge.cells.private import Directory
 
 _INTERVAL = 5.0
 """Seconds between observations nobody asked for, and between tidyings."""
@@ -45,7 +45,7 @@ class Keeper:
 
     def __init__(
         self,
-        directory: Path,
+        directory: Directory,
         open_book: Callable[[], Book | None],
         tidy: Callable[[], object],
         alone: Callable[[], bool],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from otelbridge.cells.book import Book
@@ -122,8 +123,13 @@ class Processes:
         return "" if self.membership is None else self.membership.name
 
     @property
-    def path(self) -> Path | None:
+    def directory(self) -> GroupDirectory | None:
         """The group's directory, as long as this process is in it; None where it has none."""
+        return self._directory
+
+    @property
+    def path(self) -> Path | None:
+        """Where the group's directory is."""
         return None if self._directory is None else self._directory.path
 
     @property
@@ -207,7 +213,7 @@ class Processes:
                 if self._shelf.empty(book):
                     self.totals = None
                     return
-                self._nudge(self._shelf, self._directory.path)
+                self._nudge(self._shelf, self._directory)
                 self.totals = self._shelf.read(book)
             if self.totals.dead > _MANY_DEAD:
                 self._tidy()
@@ -224,7 +230,7 @@ class Processes:
             return True
         lead = self._leads.get(purpose)
         if lead is None:
-            lead = self._leads.setdefault(purpose, Lead(self._directory.path, purpose))
+            lead = self._leads.setdefault(purpose, Lead(self._directory, purpose))
         return lead.held
 
     def after_fork(self) -> None:
@@ -236,7 +242,7 @@ class Processes:
         self._cells = 0
         self.totals = None
         if self._directory is not None and self._keeper is not None:
-            self._shelf = Shelf(self._directory.path)
+            self._shelf = Shelf(self._directory)
             self._keeper = self._keeper.renewed()
             if self._keeper.observing:
                 self._keeper.start()
@@ -279,8 +285,8 @@ class Processes:
 
     def _enter(self, directory: GroupDirectory) -> None:
         self._directory = directory
-        self._shelf = Shelf(directory.path)
-        self._keeper = Keeper(directory.path, self._open, self._tidy, self._alone)
+        self._shelf = Shelf(directory)
+        self._keeper = Keeper(directory, self._open, self._tidy, self._alone)
         self.started = directory.started_ns
 
     def _open(self) -> Book | None:
@@ -289,7 +295,7 @@ class Processes:
             return book
         with self._lock:
             if self._book is None:
-                book = Book.open(self._directory.path)
+                book = Book.open(self._directory)
                 # A signal handler that recorded meanwhile has opened one, and has a cell in it.
                 if self._book is None:
                     self._book = book
@@ -321,11 +327,11 @@ class Processes:
             error,
         )
 
-    def _nudge(self, shelf: Shelf, path: Path) -> None:
+    def _nudge(self, shelf: Shelf, directory: GroupDirectory) -> None:
         waiting = shelf.observing()
         if not waiting:
             return
-        ring(path, list(waiting))
+        ring(directory, list(waiting))
         deadline, pause = time.monotonic() + _PATIENCE, _POLL
         while (waiting := shelf.waiting(waiting)) and time.monotonic() < deadline:
             time.sleep(pause)
@@ -336,7 +342,8 @@ class Processes:
         if directory is None or self._shelf is None:
             return
         self._tidy_up()
-        self.folded += fold(directory.path, self._shelf)
+        self.folded += fold(directory, self._shelf)
         if time.monotonic() - self._swept > _SWEEP:
             self._swept = time.monotonic()
-            remove_orphans(directory.path.parent)
+            with suppress(OSError):
+                remove_orphans(directory.enter(".."))

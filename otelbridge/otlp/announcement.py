@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.sdk.resources import Resource
 
-from otelbridge.cells.locks import GUARDED, owned
 from otelbridge.cells.names import RESOURCE
-from otelbridge.cells.private import establish
+from otelbridge.cells.private import establish, opened
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from otelbridge.cells.private import Directory, Entry
 
 _FORM: Final = 1
 _MAX_BYTES: Final = 1 << 20
@@ -37,7 +38,7 @@ class Announcement:
     """The resource they pushed under."""
 
 
-def announce(directory: Path, service: str, resource: Resource) -> None:
+def announce(directory: Directory | Path, service: str, resource: Resource) -> None:
     """Write down whose totals lie in a directory, unless another process has done so.
 
     Never raises: without it, the next start does not deliver what is left here.
@@ -47,6 +48,7 @@ def announce(directory: Path, service: str, resource: Resource) -> None:
         service: The name by which processes find each other.
         resource: The resource they push under.
     """
+    file = opened(directory) / RESOURCE
     said = {
         "form": _FORM,
         "service": service,
@@ -54,18 +56,18 @@ def announce(directory: Path, service: str, resource: Resource) -> None:
         "schema_url": resource.schema_url,
     }
     try:
-        establish(directory / RESOURCE, json.dumps(said).encode())
+        establish(file, json.dumps(said).encode())
     except (OSError, TypeError, ValueError) as error:
         warn_once(
             ("otlp", "announce", type(error).__name__),
             "Should all processes of this service be killed, the next start will not deliver what they had counted: "
             "%s cannot be written (%s).",
-            directory / RESOURCE,
+            file,
             error,
         )
 
 
-def read_announcement(directory: Path) -> Announcement | None:
+def read_announcement(directory: Directory | Path) -> Announcement | None:
     """Read whose totals lie in a directory.
 
     Args:
@@ -74,27 +76,24 @@ def read_announcement(directory: Path) -> Announcement | None:
     Returns:
         What is written there; None where nothing is, or nothing that this version understands, which is reported.
     """
-    path = directory / RESOURCE
+    file = opened(directory) / RESOURCE
     try:
-        return _parsed(_content(path))
+        return _parsed(_content(file))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
         warn_once(
-            ("otlp", "announcement", str(path)),
+            ("otlp", "announcement", str(file)),
             "What the processes of %s had counted is not delivered, since %s cannot be used: %s",
-            directory.name,
-            path,
+            file.directory.path.name,
+            file,
             error,
         )
         return None
 
 
-def _content(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | GUARDED | getattr(os, "O_NONBLOCK", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        owned(descriptor)
-        content = file.read(_MAX_BYTES + 1)
+def _content(file: Entry) -> bytes:
+    content = file.open(os.O_RDONLY | os.O_NONBLOCK).read(0, _MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise ValueError(f"it has more than {_MAX_BYTES} bytes")
     return content

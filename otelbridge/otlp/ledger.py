@@ -10,7 +10,6 @@ nothing else is sent twice, and nothing is left out.
 from __future__ import annotations
 
 import json
-import os
 import struct
 import time
 import zlib
@@ -19,15 +18,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from otelbridge.cells.lead import Lead
-from otelbridge.cells.locks import GUARDED, owned
-from otelbridge.cells.private import replace
+from otelbridge.cells.names import LEDGER
+from otelbridge.cells.private import opened, replace
 from otelbridge.diagnostics import warn_once
 from otelbridge.otlp.deltas import Vector
 from otelbridge.otlp.requests import Request
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Generator, Sequence
     from pathlib import Path
+
+    from otelbridge.cells.private import Directory, Entry
 
 _MAGIC: Final = b"otelbridge deltas 1\n"
 _HEAD: Final = struct.Struct("<II")
@@ -55,8 +57,9 @@ class Ledger:
         started: When the group began, in nanoseconds since the epoch.
     """
 
-    def __init__(self, directory: Path, destination: str, started: int) -> None:
-        name = f"deltas-{destination}"
+    def __init__(self, directory: Directory | Path, destination: str, started: int) -> None:
+        directory = opened(directory)
+        name = f"{LEDGER}{destination}"
         self._acknowledged = directory / name
         self._unclear = directory / f"{name}.unclear"
         self._started = started
@@ -142,7 +145,7 @@ class Ledger:
         """
         page = _Page(vector, tuple(requests))
         replace(self._unclear, _written(page))
-        self._known = (_signature(self._unclear.stat()), page)
+        self._known = (_signature(self._unclear.lstat()), page)
 
     def reduce(self, requests: Sequence[Request]) -> None:
         """Note that only these requests are still unclear.
@@ -175,15 +178,14 @@ class Ledger:
         self.begin(vector, ())
         self.commit()
 
-    def _read(self, path: Path) -> _Page:
+    def _read(self, file: Entry) -> _Page:
         """Read a file; raise ValueError where it is damaged."""
-        descriptor = os.open(path, os.O_RDONLY | GUARDED)
-        with os.fdopen(descriptor, "rb") as file:
-            signature = _signature(owned(descriptor))
-            # Renaming leaves it as it is, so that it need not be read again for that.
-            if self._known is not None and self._known[0] == signature:
-                return self._known[1]
-            page = _parsed(file.read())
+        content = file.open()
+        signature = _signature(content.status)
+        # Renaming leaves it as it is, so that it need not be read again for that.
+        if self._known is not None and self._known[0] == signature:
+            return self._known[1]
+        page = _parsed(content.read())
         self._known = (signature, page)
         return page
 

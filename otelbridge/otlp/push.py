@@ -81,12 +81,12 @@ class PushReader(StoreReader):
         component: str = "otlp_metric_exporter",
         max_request: int = MAX_REQUEST,
     ) -> None:
-        path = None if processes is None else processes.path
+        directory = None if processes is None else processes.directory
         self._totals = AggregationTemporality.DELTA not in preferred_temporality.values()
         self._ledger: Ledger | None = None
         self._temporality = dict(preferred_temporality)
-        if processes is not None and path is not None and not self._totals:
-            self._ledger = Ledger(path, destination, processes.started)
+        if processes is not None and directory is not None and not self._totals:
+            self._ledger = Ledger(directory, destination, processes.started)
         super().__init__(
             # Deltas of a group are made of its totals.
             preferred_temporality=dict.fromkeys(self._temporality, AggregationTemporality.CUMULATIVE)
@@ -100,8 +100,8 @@ class PushReader(StoreReader):
         self._interval = interval
         self._timeout = timeout
         self._max_request = max_request
-        self._processes = None if path is None else processes
-        self._receipts = None if path is None else Receipts(path, destination)
+        self._processes = None if directory is None else processes
+        self._receipts = None if directory is None else Receipts(directory, destination)
         self._digest = ""
         self._begin(delay=0.0)
         forks.register(after_in_child=self.begin_anew)

@@ -8,12 +8,11 @@ the same totals.
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from otelbridge.cells.locks import GUARDED
-from otelbridge.cells.private import replace
+from otelbridge.cells.names import RECEIPT
+from otelbridge.cells.private import opened, replace
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.foreign import is_foreign
 from otelbridge.metrics.identity import encode_attributes
@@ -23,10 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from otelbridge.cells.private import Directory
     from otelbridge.metrics.readers import Storage
-
-RECEIPT: Final = "sent-"
-"""Begin of the name of a receipt; the key of the destination follows."""
 
 _DIGEST_BYTES: Final = 16
 
@@ -39,8 +36,8 @@ class Receipts:
         destination: What tells the destination from the others; see `otelbridge.otlp.reader.destination_keys`.
     """
 
-    def __init__(self, directory: Path, destination: str) -> None:
-        self._path = directory / f"{RECEIPT}{destination}"
+    def __init__(self, directory: Directory | Path, destination: str) -> None:
+        self._file = opened(directory) / f"{RECEIPT}{destination}"
 
     def has(self, digest: str) -> bool:
         """Tell whether totals were acknowledged.
@@ -49,9 +46,7 @@ class Receipts:
             digest: What `digest_of` gave for them.
         """
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | GUARDED)
-            with os.fdopen(descriptor, "rb") as file:
-                return file.read(2 * _DIGEST_BYTES + 1) == digest.encode()
+            return self._file.open().read() == digest.encode()
         except OSError:
             return False
 
@@ -62,7 +57,7 @@ class Receipts:
             digest: What `digest_of` gave for them.
         """
         try:
-            replace(self._path, digest.encode())
+            replace(self._file, digest.encode())
         except OSError as error:
             warn_once(
                 ("otlp", "receipt", str(error.errno)),
@@ -72,16 +67,18 @@ class Receipts:
             )
 
 
-def forget_receipts(directory: Path) -> None:
+def forget_receipts(directory: Directory | Path) -> None:
     """Remove all receipts: a further process counts from now on.
 
     Args:
         directory: The group's directory.
     """
+    directory = opened(directory)
     with suppress(OSError):
-        for path in directory.glob(f"{RECEIPT}*"):
-            with suppress(OSError):
-                path.unlink()
+        for name in directory.names():
+            if name.startswith(RECEIPT):
+                with suppress(OSError):
+                    (directory / name).unlink()
 
 
 def digest_of(storage: Storage) -> str:

@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter
 
+from otelbridge.cells.errors import UnusableError
 from otelbridge.cells.group import DAY, deserted_for, enter_deserted, has_living, remove_group
 from otelbridge.cells.lead import Lead
 from otelbridge.cells.locks import held
-from otelbridge.cells.names import MEMBERS, names_in
+from otelbridge.cells.names import GROUP, MEMBERS
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn, warn_once
 from otelbridge.errors import ConfigError
@@ -43,12 +44,12 @@ from otelbridge.otlp.receipts import forget_receipts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
-    from pathlib import Path
 
     from opentelemetry.sdk.metrics.view import View
     from opentelemetry.sdk.resources import Resource
 
     from otelbridge.cells.group import GroupDirectory
+    from otelbridge.cells.private import Directory
     from otelbridge.config.options import Config, Otlp
     from otelbridge.metrics.current import CurrentStream
     from otelbridge.metrics.foreign import Source
@@ -195,43 +196,45 @@ class Spool:
                 )
 
     def _look_around(self) -> None:
-        own = self._processes.path
+        own = self._processes.directory
         if own is None:
             return
+        user = own.enter("..")
         down: set[str] = set()
-        for path in sorted(own.parent / name for name in names_in(own.parent)):
+        for name in sorted(filter(GROUP.fullmatch, user.names())):
             if self._stopped.is_set():
                 return
-            if path != own:
-                self._look_at(path, down)
+            if name != own.path.name:
+                self._look_at(user, name, down)
 
-    def _look_at(self, path: Path, down: set[str]) -> None:
+    def _look_at(self, user: Directory, name: str, down: set[str]) -> None:
         """Deliver what a group had counted, if it is one of this service, deserted, and nobody else's to deliver."""
         try:
-            found = read_announcement(path)
-            if found is None or found.service != self._service or has_living(path):
+            directory = user.enter(name)
+            found = read_announcement(directory)
+            if found is None or found.service != self._service or has_living(directory):
                 return
-            with self._claim(path) as directory:
-                if directory is not None:
-                    self._finish(directory, found.resource, down)
-        except FileNotFoundError:
-            return  # somebody else was quicker
+            with self._claim(directory) as entered:
+                if entered is not None:
+                    self._finish(entered, found.resource, down)
+        except (FileNotFoundError, UnusableError):
+            return  # another process was quicker, or it is no group
         except OSError as error:
             warn_once(
-                ("spool", path.name, str(error.errno)),
+                ("spool", name, str(error.errno)),
                 "What processes in %s had counted cannot be read: %s",
-                path,
+                user / name,
                 error,
             )
 
     @contextmanager
-    def _claim(self, path: Path) -> Generator[GroupDirectory | None]:
-        lead = Lead(path, _CLAIM)
+    def _claim(self, directory: Directory) -> Generator[GroupDirectory | None]:
+        lead = Lead(directory, _CLAIM)
         try:
             # Nobody removes the directory while this makes its lock file.
-            with held(path / MEMBERS, shared=True, make=False) as safe:
+            with held(directory / MEMBERS, shared=True, make=False) as safe:
                 ours = safe and lead.held
-            self._entered = enter_deserted(path) if ours else None
+            self._entered = enter_deserted(directory) if ours else None
             yield self._entered
         finally:
             entered, self._entered = self._entered, None
@@ -312,10 +315,10 @@ def start_spool(
     Returns:
         What runs; None where nothing is pushed, or there is no group.
     """
-    if processes is None or processes.path is None or not config.otlp:
+    if processes is None or processes.directory is None or not config.otlp:
         return None
-    announce(processes.path, config.service_name or "", resource)
-    forget_receipts(processes.path)
+    announce(processes.directory, config.service_name or "", resource)
+    forget_receipts(processes.directory)
     spool = Spool(processes, config, list(views), sources)
     spool.start()
     return spool

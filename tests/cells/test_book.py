@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from otelbridge.cells import locks
 from otelbridge.cells.book import Book
+from otelbridge.cells.private import Descriptor, Directory
 from otelbridge.cells.segments import GRAIN, ValuesFile
 from otelbridge.cells.shape import Rule, Shape
 from otelbridge.cells.shelf import Shelf
@@ -312,7 +313,7 @@ def test_a_finalizer_may_place_while_its_thread_does(group: Path) -> None:
 def test_interrupted_claims_never_overlap(claims: list[tuple[int, int]]) -> None:
     """Where the next segment begins may be stale after an interruption; what is claimed still is claimed once."""
     with tempfile.TemporaryFile() as file:
-        values = ValuesFile(os.dup(file.fileno()))
+        values = ValuesFile(Descriptor(os.dup(file.fileno())))
         taken: list[int] = []
         for grains, stale in claims:
             values._next = min(stale, values._next)
@@ -334,10 +335,10 @@ def test_a_lock_file_replaced_meanwhile_is_locked_anew(group: Path, monkeypatch:
         return lock_now(descriptor, shared=shared)
 
     monkeypatch.setattr(locks, "lock_now", replace_then_lock)
-    with locks.held(path, wait=5.0) as ours:
+    with locks.held(Directory(group) / path.name, wait=5.0) as ours:
         assert ours
         assert path.exists()
-        with locks.held(path, shared=True) as another:
+        with locks.held(Directory(group) / path.name, shared=True) as another:
             assert not another
     assert len(calls) == 3
 
@@ -349,7 +350,7 @@ def test_opening_waits_for_whoever_clears_and_says_so_at_last(group: Path, monke
     from otelbridge.cells.names import MEMBERS
 
     monkeypatch.setattr(module, "_MEMBERS_WAIT", 0.05)
-    with held(group / MEMBERS) as alone:
+    with held(Directory(group) / MEMBERS) as alone:
         assert alone
         with pytest.raises(UnusableError, match="cleared"):
             Book.open(group)

@@ -24,7 +24,9 @@ from otelbridge.cells.directory import (
     remove_orphans,
     user_directory,
 )
-from otelbridge.cells.names import BASE, DESERTED, FOLDER, MEMBERS, STARTED
+from otelbridge.cells.locks import held
+from otelbridge.cells.names import BASE, DESERTED, DRAFT, FOLDER, KEYS, MEMBERS, NEW, RESOURCE, STARTED, VALUES
+from otelbridge.cells.private import Directory
 from otelbridge.cells.shelf import Shelf
 from tests.cells.books import COUNTER, Worker, add, count, memory_directory, run
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 base = pytest.fixture(memory_directory)
 
+SHOP = "shop-0123456789ab"
 OURS = f"otelbridge-{os.geteuid()}"
 
 
@@ -43,13 +46,13 @@ def _no_runtime_directory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def user(base: Path) -> Path:
-    return user_directory(base)[0]
+    return user_directory(base)[0].path
 
 
 @pytest.fixture
 def on_disk() -> Iterator[Path]:
     """A directory that does not lie in memory."""
-    path = Path(tempfile.mkdtemp(dir=Path(__file__).parent))
+    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
     yield path
     shutil.rmtree(path)
 
@@ -62,25 +65,26 @@ def age(path: Path, seconds: float) -> None:
 
 def test_the_setting_comes_first(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(base / "other"))
-    path, remark = user_directory(base)
+    directory, remark = user_directory(base)
+    path = directory.path
     assert path == base / OURS
     assert remark is None or "does not lie in memory" in remark
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
     assert list(path.iterdir()) == []
-    assert user_directory(base)[0] == path
+    assert user_directory(base)[0].path == path
 
 
 def test_then_the_runtime_directory(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(base))
-    assert user_directory()[0] == base / OURS
+    assert user_directory()[0].path == base / OURS
     monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")
-    assert user_directory()[0].is_absolute()
-    assert user_directory()[0] != base / OURS
+    assert user_directory()[0].path.is_absolute()
+    assert user_directory()[0].path != base / OURS
 
 
 def test_a_directory_on_a_disk_is_told(on_disk: Path, base: Path) -> None:
-    path, remark = user_directory(on_disk)
-    assert path.parent == on_disk
+    directory, remark = user_directory(on_disk)
+    assert directory.path.parent == on_disk
     if not in_memory(on_disk):
         assert remark is not None
         assert "may wait for the disk" in remark
@@ -93,23 +97,26 @@ def test_a_setting_that_cannot_be_used_is_told_and_the_next_one_taken(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(base))
-    path, remark = user_directory(base / "missing")
-    assert path == base / OURS
+    directory, remark = user_directory(base / "missing")
+    assert directory.path == base / OURS
     assert remark is not None
     assert f"{base / 'missing'} (No such file or directory) cannot be used" in remark
 
 
-def refusals(base: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def refusals(base: Path, monkeypatch: pytest.MonkeyPatch, fallback: Path | None = None) -> str:
     """Why a base is not used."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(base / "fallback"))
-    (base / "fallback").mkdir(exist_ok=True)
-    path, remark = user_directory(base)
-    assert path == base / "fallback" / OURS
+    fallback = fallback or base.parent / "fallback"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(fallback))
+    fallback.mkdir(exist_ok=True)
+    directory, remark = user_directory(base)
+    assert directory.path == fallback / OURS
     assert remark is not None
     return remark
 
 
 def test_symbolic_links_files_and_open_doors_are_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = base / "base"
+    base.mkdir()
     (base / "elsewhere").mkdir(0o700)
     (base / OURS).symlink_to(base / "elsewhere")
     assert "not a directory but a link" in refusals(base, monkeypatch)
@@ -122,9 +129,39 @@ def test_symbolic_links_files_and_open_doors_are_refused(base: Path, monkeypatch
     assert "has the mode 750" in refusals(base, monkeypatch)
     (base / OURS).rmdir()
     base.chmod(0o777)
-    assert "anybody may replace" in refusals(base, monkeypatch)
+    assert "has the mode 777: others may replace what is in it" in refusals(base, monkeypatch)
     base.chmod(0o1777)
-    assert user_directory(base)[0] == base / OURS
+    assert user_directory(base)[0].path == base / OURS
+
+
+def test_a_base_below_an_open_door_is_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (base / "open").mkdir()
+    inner = base / "open" / "inner"
+    inner.mkdir(0o700)
+    (base / "open").chmod(0o775)
+    remark = refusals(inner, monkeypatch, base / "fallback")
+    assert f"{base / 'open'} has the mode 775: others may replace what is in it" in remark
+    assert "OTELBRIDGE_RUN_DIRECTORY" in remark
+    assert list(inner.iterdir()) == []
+    (base / "link").symlink_to(inner)
+    assert "has the mode 775" in refusals(base / "link", monkeypatch, base / "fallback")
+    (base / "open").chmod(0o1777)
+    assert user_directory(base / "link")[0].path == inner / OURS
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give directories away")
+def test_a_base_of_another_user_is_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, inner, fallback = base / "theirs", base / "theirs" / "inner", base / "fallback"
+    inner.mkdir(parents=True)
+    os.chown(theirs, 65534, 65534)
+    for chosen in (theirs, inner):
+        assert f"{theirs} belongs to user 65534, who may replace what is in it" in refusals(
+            chosen, monkeypatch, fallback
+        )
+    (base / "link").symlink_to(fallback)
+    os.chown(base / "link", 65534, 65534, follow_symlinks=False)
+    assert f"{base / 'link'} belongs to user 65534" in refusals(base / "link", monkeypatch, fallback)
+    assert list(inner.iterdir()) == []
 
 
 FOREIGN = """
@@ -182,18 +219,32 @@ def test_the_working_directory_is_never_used(on_disk: Path, monkeypatch: pytest.
 
 def test_a_group_begins_once(user: Path) -> None:
     before = time.time_ns()
-    first = group_directory(user, "shop-1")
+    first = group_directory(user, SHOP)
     after = time.time_ns()
     assert before <= first.started_ns <= after
-    assert first.path == user / "shop-1"
+    assert first.path == user / SHOP
     assert stat.S_IMODE(first.path.stat().st_mode) == 0o700
-    again = group_directory(user, "shop-1")
+    again = group_directory(user, SHOP)
     assert again.started_ns == first.started_ns
     assert int((first.path / STARTED).read_text()) == first.started_ns
-    assert group_directory(user, "shop-2").started_ns > first.started_ns
+    assert group_directory(user, "till-0123456789ab").started_ns > first.started_ns
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden", "x" * 129, "ä", "a b", "a\n"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "shop",
+        "a/b-0123456789ab",
+        ".master-0123456789ab",
+        f"{'x' * 41}-0123456789ab",
+        "ä-0123456789ab",
+        "a b-0123456789ab",
+        f"{SHOP}\n",
+    ],
+)
 def test_names_that_are_no_names(user: Path, name: str) -> None:
     with pytest.raises(ValueError, match="cannot name a group"):
         group_directory(user, name)
@@ -203,7 +254,7 @@ START = """
 import sys
 from pathlib import Path
 from otelbridge.cells.directory import group_directory
-print(group_directory(Path(sys.argv[1]), "shop").started_ns)
+print(group_directory(Path(sys.argv[1]), "shop-0123456789ab").started_ns)
 """
 
 RACE = """
@@ -215,7 +266,7 @@ for _ in range(12):
     come, go = os.pipe()
     child = os.fork()
     if not child:
-        os.write(go, b"%d" % group_directory(Path(sys.argv[1]), "shop").started_ns)
+        os.write(go, b"%d" % group_directory(Path(sys.argv[1]), "shop-0123456789ab").started_ns)
         os._exit(0)
     children.append((child, come))
 print(*(int(os.read(come, 100)) for _, come in children))
@@ -229,31 +280,32 @@ def test_processes_that_begin_at_once_agree(user: Path) -> None:
     assert len(said) == 12
     assert len(set(said)) == 1
     assert run(START, user).strip() == said[0]
-    assert {path.name for path in (user / "shop").iterdir()} == {STARTED, MEMBERS, "present.lock"}
+    assert {path.name for path in (user / SHOP).iterdir()} == {STARTED, MEMBERS, "present.lock"}
 
 
 def test_a_start_that_says_nothing_is_that_of_its_file(user: Path, caplog: pytest.LogCaptureFixture) -> None:
-    group = group_directory(user, "shop")
+    group = group_directory(user, SHOP)
     (group.path / STARTED).write_text("yesterday")
     expected = (group.path / STARTED).stat().st_mtime_ns
-    assert group_directory(user, "shop").started_ns == expected
-    assert group_directory(user, "shop").started_ns == expected
+    assert group_directory(user, SHOP).started_ns == expected
+    assert group_directory(user, SHOP).started_ns == expected
     assert any("does not say when" in record.getMessage() for record in caplog.records)
 
 
 def test_a_foreign_group_is_refused(user: Path) -> None:
     (user / "real").mkdir()
-    (user / "link").symlink_to(user / "real")
+    (user / SHOP).symlink_to(user / "real")
     with pytest.raises(UnusableError, match="not a directory but a link"):
-        group_directory(user, "link")
-    (user / "open").mkdir()
-    (user / "open").chmod(0o755)
+        group_directory(user, SHOP)
+    (user / SHOP).unlink()
+    (user / SHOP).mkdir()
+    (user / SHOP).chmod(0o755)
     with pytest.raises(UnusableError, match="lets others in"):
-        group_directory(user, "open")
+        group_directory(user, SHOP)
 
 
 def test_the_last_one_removes_a_group(user: Path) -> None:
-    first, second = group_directory(user, "shop"), group_directory(user, "shop")
+    first, second = group_directory(user, SHOP), group_directory(user, SHOP)
     assert not remove_group(first)
     assert first.path.exists()
     with closing(Book.open(first.path)):
@@ -268,7 +320,7 @@ def test_forked_children_are_in_the_group(user: Path) -> None:
 import os, sys
 from pathlib import Path
 from otelbridge.cells.directory import group_directory, remove_group
-group = group_directory(Path(sys.argv[1]), "shop")
+group = group_directory(Path(sys.argv[1]), "shop-0123456789ab")
 come, go = os.pipe()
 child = os.fork()
 if not child:
@@ -303,7 +355,7 @@ signal.pause()
 
 
 def test_orphans_are_removed_when_they_have_been_seen_so_for_long(user: Path) -> None:
-    path = deserted(user, "shop")
+    path = deserted(user, SHOP)
     age(path, 7200)
     assert remove_orphans(user, 3600) == 0  # whatever its age: it may have been alive until now
     assert (path / DESERTED).exists()
@@ -315,7 +367,7 @@ def test_orphans_are_removed_when_they_have_been_seen_so_for_long(user: Path) ->
 
 
 def test_orphans_wait_while_something_changes(user: Path) -> None:
-    path = deserted(user, "shop")
+    path = deserted(user, SHOP)
     remove_orphans(user, 3600)
     age(path, 3700)
     (path / BASE).touch()
@@ -323,11 +375,11 @@ def test_orphans_wait_while_something_changes(user: Path) -> None:
 
 
 def test_whoever_comes_back_finds_everything(user: Path) -> None:
-    path = deserted(user, "shop", 5)
+    path = deserted(user, SHOP, 5)
     began = int((path / STARTED).read_text())
     remove_orphans(user, 3600)
     age(path, 3700)
-    group = group_directory(user, "shop")
+    group = group_directory(user, SHOP)
     assert group.started_ns == began
     assert remove_orphans(user, 0) == 0  # this process is in it, though it has no book yet
     assert count(Shelf(path).read(None), b"requests") == 5
@@ -339,7 +391,7 @@ def test_whoever_comes_back_finds_everything(user: Path) -> None:
 
 
 def test_opening_a_book_takes_the_mark_off(user: Path) -> None:
-    path = deserted(user, "shop")
+    path = deserted(user, SHOP)
     remove_orphans(user, 3600)
     with closing(Book.open(path)):
         assert not (path / DESERTED).exists()
@@ -348,33 +400,55 @@ def test_opening_a_book_takes_the_mark_off(user: Path) -> None:
 
 
 def test_only_groups_are_removed(user: Path) -> None:
-    (user / "file").touch()
-    (user / "things").mkdir()
-    (user / "things" / "photo").touch()
-    (user / "empty").mkdir()
-    (user / "link").symlink_to(user / "things")
-    half = user / "half"
-    half.mkdir()
-    (half / MEMBERS).touch()
-    (half / "directory").mkdir()
-    assert remove_orphans(user, 0) == 1
-    assert sorted(path.name for path in user.iterdir()) == ["file", "half", "link", "things"]
+    """A directory goes when its name, its mode and all that is in it are those of a group."""
+    names = [f"{kind}-0123456789ab" for kind in ("empty", "group", "open", "photo", "nested", "link", "file")]
+    empty, group, open_door, photo, nested, link, file = (user / name for name in names)
+    kept = [open_door, photo, nested, user / "no-name-of-a-group"]
+    for path in (empty, group, *kept):
+        path.mkdir(0o700)
+    for path in (group, *kept):
+        (path / MEMBERS).touch()
+        (path / STARTED).touch()
+    for name in (KEYS, VALUES, NEW, ".bell"):
+        (group / f"0000000000000001-1-00000000{name}").touch()
+    for name in (RESOURCE, "deltas-0-1", "deltas-0-1.unclear", "sent-0-1.tmp-1-00000000", "scrape-9464.lock", DRAFT):
+        (group / name).touch()
+    open_door.chmod(0o750)
+    (photo / "photo").touch()
+    (nested / BASE).mkdir()
+    link.symlink_to(group)
+    file.touch()
+    before = {path: sorted(path.iterdir()) for path in kept}
+    assert remove_orphans(user, 0, 0) == 2
+    assert sorted(user.iterdir()) == sorted([*kept, link, file])
+    assert {path: sorted(path.iterdir()) for path in kept} == before
     assert remove_orphans(user / "missing", 0) == 0
 
 
-def test_locks_in_use_protect_a_group(user: Path) -> None:
-    from otelbridge.cells.locks import held
+def test_a_user_directory_that_was_replaced_is_not_swept(base: Path) -> None:
+    group = group_directory(user_directory(base)[0], SHOP)
+    other = base / "other" / "backup-0123456789ab"
+    other.mkdir(0o700, parents=True)
+    (other / STARTED).touch()
+    (base / OURS).rename(base / "away")
+    (base / OURS).symlink_to(base / "other")
+    assert remove_orphans(group.enter(".."), 0) == 0
+    assert remove_group(group)
+    assert list(other.iterdir()) == [other / STARTED]
+    assert list((base / "away").iterdir()) == []
 
-    path = deserted(user, "shop")
+
+def test_locks_in_use_protect_a_group(user: Path) -> None:
+    path = deserted(user, SHOP)
     for name in (MEMBERS, FOLDER):
-        with held(path / name, shared=True) as ours:
+        with held(Directory(path) / name, shared=True) as ours:
             assert ours
             assert remove_orphans(user, 0) == 0
     assert remove_orphans(user, 0) == 1
 
 
 def test_a_clock_that_was_set_back_removes_nothing(user: Path) -> None:
-    path = deserted(user, "shop")
+    path = deserted(user, SHOP)
     remove_orphans(user, 3600)
     age(path, -3600)
     assert remove_orphans(user, 1) == 0
@@ -393,7 +467,7 @@ def test_beginning_and_clearing_at_once(user: Path) -> None:
     def begin() -> None:
         try:
             for _ in range(60):
-                group = group_directory(user, "shop")
+                group = group_directory(user, SHOP)
                 with closing(Book.open(group.path)) as book:
                     add(book.place(b"requests", COUNTER, b""), 1)
                     assert book.linked
@@ -434,7 +508,7 @@ said = {}
 try:
     user, remark = places.user_directory(directory)
     said["remark"] = remark
-    group = places.group_directory(user, "shop")
+    group = places.group_directory(user, "shop-0123456789ab")
     mine = book.Book.open(group.path)
     cell = mine.place(b"requests", shape.Shape(shape.Rule.SUM, counts=1), b"")
     cell.counts[cell.counts_at] = 7

@@ -196,7 +196,7 @@ directory.mkdir()
 if mounts:
     mount("-t", "tmpfs", "-o", "nr_inodes=11", "tmpfs", str(directory))
 user, remark = user_directory(directory)
-group = group_directory(user, "shop")
+group = group_directory(user, "shop-0123456789ab")
 book = Book.open(group.path)
 cell = book.place(b"requests", COUNTER, b"")
 cell.counts[cell.counts_at] = 5
@@ -209,7 +209,7 @@ if mounts:
 else:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))), 4096))
 said["open"] = failure(Book.open, group.path)
-said["group"] = failure(group_directory, user, "other")
+said["group"] = failure(group_directory, user, "till-0123456789ab")
 said["names"] = len(os.listdir(group.path))
 book.close()
 said["fold"] = fold(group.path, shelf)
@@ -218,7 +218,7 @@ if not mounts:
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
 else:
     again, remark = user_directory(directory)
-    said["next"] = (again.parent.name, remark)
+    said["next"] = (again.path.parent.name, remark)
     (directory / "0").unlink()
     (directory / "1").unlink()
 said["folded"] = fold(group.path, shelf)
@@ -325,7 +325,7 @@ if not mounts and os.geteuid() == 0:  # root may write everywhere
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-group = group_directory(user_directory(base / "read")[0], "shop")
+group = group_directory(user_directory(base / "read")[0], "shop-0123456789ab")
 for number in (1, 20):
     book = Book.open(group.path)
     cell = book.place(b"requests", COUNTER, b"")
@@ -339,13 +339,13 @@ else:
     group.path.chmod(0o500)
     group.path.parent.chmod(0o500)
 said["open"] = failure(Book.open, group.path)
-said["group"] = failure(group_directory, group.path.parent, "other")
+said["group"] = failure(group_directory, group.path.parent, "till-0123456789ab")
 shelf = Shelf(group.path)
 said["counts"], said["live"] = shelf.read(None).counts, len(shelf.live())
 said["fold"] = fold(group.path, shelf)
 said["then"] = shelf.read(None).counts
 again, remark = user_directory(base / "read")
-said["next"] = (again.parent.name, remark)
+said["next"] = (again.path.parent.name, remark)
 cell.counts[cell.counts_at] += 1  # the one who has the files open goes on
 said["placed"] = failure(book.place, b"requests", COUNTER, b"new")
 said["last"] = sum(shelf.read(None).counts)
@@ -383,9 +383,9 @@ if os.geteuid() == 0:
 else:
     (base / "theirs").chmod(0o500)
 user, remark = user_directory(base / "theirs")
-said["next"], said["remark"] = user.parent.name, remark
+said["next"], said["remark"] = user.path.parent.name, remark
 said["open"] = failure(Book.open, base / "theirs")
-group = group_directory(user, "shop")
+group = group_directory(user, "shop-0123456789ab")
 book = Book.open(group.path)
 cell = book.place(b"requests", COUNTER, b"")
 cell.counts[cell.counts_at] = 3

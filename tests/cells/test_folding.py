@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
@@ -17,11 +17,15 @@ from otelbridge.cells.book import Book
 from otelbridge.cells.folding import fold
 from otelbridge.cells.locks import held
 from otelbridge.cells.names import BASE, DRAFT, FOLDER, KEYS, MEMBERS, STARTING, VALUES
+from otelbridge.cells.private import Directory, Entry
 from otelbridge.cells.rows import RAW_MERGERS, expansion
 from otelbridge.cells.shape import Rule, Shape
 from otelbridge.cells.shelf import Shelf
 from otelbridge.diagnostics import forget_warnings
 from tests.cells.books import COUNTER, GAUGE, HISTOGRAM, UPDOWN, add, count, mark, memory_directory, series, visible
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 group = pytest.fixture(memory_directory)
 
@@ -200,7 +204,7 @@ def test_what_nothing_can_merge_is_kept_as_it_is(group: Path, caplog: pytest.Log
 def test_one_process_folds_at_a_time(group: Path) -> None:
     dead(group, 1)
     shelf = Shelf(group)
-    with held(group / FOLDER) as other:
+    with held(Directory(group) / FOLDER) as other:
         assert other
         assert fold(group, shelf) == 0
     assert fold(group, shelf) == 1
@@ -223,7 +227,7 @@ def test_what_a_start_left_behind_is_removed(group: Path) -> None:
         (group / name).touch()
     (group / "other").touch()
     shelf = Shelf(group)
-    with held(group / MEMBERS, shared=True) as starting:
+    with held(Directory(group) / MEMBERS, shared=True) as starting:
         assert starting
         fold(group, shelf)
         assert strays < left(group)
@@ -287,7 +291,7 @@ def test_a_book_folded_between_two_looks_at_the_directory(group: Path, monkeypat
     listed = stock.uids_in
     folded: list[int] = []
 
-    def fold_then_list(directory: Path) -> set[str]:
+    def fold_then_list(directory: Directory) -> set[str]:
         if not folded:
             folded.append(0)
             folded.append(fold(group, Shelf(group)))
@@ -303,16 +307,16 @@ def test_books_that_cannot_be_removed_count_once(
     group: Path, monkeypatch: pytest.MonkeyPatch, endings: tuple[str, ...]
 ) -> None:
     dead(group, 5)
-    unlink = Path.unlink
+    unlink = Entry.unlink
 
-    def refuse(path: Path, *, missing_ok: bool = False) -> None:
-        if path.name.endswith(endings):
-            raise PermissionError(1, "not this one", str(path))
-        unlink(path, missing_ok=missing_ok)
+    def refuse(file: Entry, *, missing_ok: bool = False) -> None:
+        if file.name.endswith(endings):
+            raise PermissionError(1, "not this one", str(file))
+        unlink(file, missing_ok=missing_ok)
 
     shelf = Shelf(group)
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", refuse)
+        patch.setattr(Entry, "unlink", refuse)
         assert fold(group, shelf) == 1
         assert fold(group, shelf) == 0
         dead(group, 6)

@@ -267,7 +267,8 @@ class TestTrouble:
     def test_a_descriptor_that_somebody_closed_and_used_again_is_left_alone(self, tmp_path: Path) -> None:
         lead = Lead(tmp_path, "push")
         assert lead.held
-        number = lead._descriptor
+        assert lead._held is not None
+        number = lead._held.number
         os.close(number)
         foreign = os.open(tmp_path / "foreign", os.O_RDWR | os.O_CREAT)
         try:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from otelbridge.cells.nudge import SUFFIX, Bell, ring
+from otelbridge.cells.private import Directory
 from otelbridge.diagnostics import forget_warnings
 from tests.cells.servers import ROOT, clean_environment, eventually
 
@@ -129,8 +130,10 @@ class TestNudges:
         assert ring(tmp_path, []) == 0
 
     def test_no_descriptors_are_left_open(self, directory: Path) -> None:
+        held = Directory(directory)
+        assert held.names() == []
         before = open_descriptors()
-        bell = Bell(directory, "b1")
+        bell = Bell(held, "b1")
         for _ in range(20):
             ring(directory, ["b1", "missing"])
         assert bell.wait(0.0)
@@ -153,8 +156,10 @@ class TestClosing:
         assert not bell.wait(3600.0)
 
     def test_a_waiting_thread_ends(self, directory: Path) -> None:
+        held = Directory(directory)
+        assert held.names() == []
         before = open_descriptors()
-        bell = Bell(directory, "a1")
+        bell = Bell(held, "a1")
         heard: list[bool] = []
         thread = threading.Thread(target=lambda: heard.append(bell.wait(3600.0)))
         thread.start()
@@ -164,8 +169,10 @@ class TestClosing:
         assert open_descriptors() == before
 
     def test_a_waiting_thread_that_cannot_be_reached_closes_when_its_time_is_over(self, tmp_path: Path) -> None:
+        directory = Directory(tmp_path)
+        assert directory.names() == []
         before = open_descriptors()
-        bell = Bell(tmp_path, "a1")
+        bell = Bell(directory, "a1")
         waiting = threading.Event()
 
         def wait() -> None:

@@ -19,6 +19,8 @@ from otelbridge.cells.book import Book
 from otelbridge.cells.evidence import GROUP_VARIABLE
 from otelbridge.cells.group import enter_deserted, group_directory, has_living, remove_group, remove_orphans
 from otelbridge.cells.names import DESERTED, RESOURCE
+from otelbridge.cells.private import Directory
+from otelbridge.cells.succession import remember
 from otelbridge.config.options import OtlpOptions, Settings
 from otelbridge.config.resolve import resolve
 from otelbridge.diagnostics import forget_warnings
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.endtoend
 
 _DAY = 86_400.0
+GROUP = "group-0123456789ab"
 _UNAVAILABLE = answer(503)
 
 
@@ -86,7 +89,7 @@ def test_a_visit_leaves_no_hook_behind(tmp_path: Path, monkeypatch: pytest.Monke
     uwsgi: Any = ModuleType("uwsgi")
     uwsgi.masterpid = os.getppid
     monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
-    MeterProvider(processes=Visit(group_directory(tmp_path, "deserted")), shutdown_on_exit=False)
+    MeterProvider(processes=Visit(group_directory(tmp_path, GROUP)), shutdown_on_exit=False)
     assert not hasattr(uwsgi, "post_fork_hook")
     MeterProvider(processes=Processes("living", tmp_path), shutdown_on_exit=False).shutdown()
     assert hasattr(uwsgi, "post_fork_hook")
@@ -359,6 +362,25 @@ def test_a_destination_whose_files_are_gone_does_not_stop_the_others(started, tm
     assert str(certificate) in told
 
 
+def test_what_is_no_group_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    forget_warnings()
+    none = Settings()
+    arguments = Settings(service_name="shop", otlp=(OtlpOptions(metrics_endpoint="http://receiver.invalid/"),))
+    config = resolve(arguments, none, none, app=False, known_domains=frozenset())
+    processes = Processes("shop", tmp_path)
+    assert processes.path is not None
+    user = processes.path.parent
+    remember(user, os.getppid(), "shop", "the group of a gunicorn master")
+    assert any(path.name.startswith(".master-") for path in user.iterdir())
+    (user / "a-file-0123456789ab").touch()
+    (user / "a-link-0123456789ab").symlink_to(tmp_path)
+    spool = Spool(processes, config, [], tuple)
+    spool._look_around()
+    spool.close()
+    processes.close()
+    assert [text for text in caplog.messages if "does not lie in memory" not in text] == []
+
+
 class _Deserted:
     """A group with a counter, a renamed counter and a histogram that ended, as another version sees it."""
 
@@ -374,7 +396,7 @@ class _Deserted:
         provider.shutdown()
 
     def seen(self, *views: View) -> dict[str, Any]:
-        directory = enter_deserted(self._path)
+        directory = enter_deserted(Directory(self._path))
         assert directory is not None
         visit, reader, current = Visit(directory), InMemoryMetricReader(), Current()
         provider = MeterProvider([reader], views=views, processes=visit, shutdown_on_exit=False)
@@ -425,21 +447,21 @@ def test_a_visit_leaves_the_environment_and_the_group_as_they_are(
 def test_a_group_with_a_process_in_it_is_not_entered(tmp_path: Path) -> None:
     user = tmp_path / "user"
     user.mkdir(0o700)
-    group = group_directory(user, "group")
-    assert enter_deserted(group.path) is None
+    group = group_directory(user, GROUP)
+    assert enter_deserted(Directory(group.path)) is None
     group.leave()
     book = Book.open(group.path)
-    assert has_living(group.path)
-    assert enter_deserted(group.path) is None
+    assert has_living(group)
+    assert enter_deserted(Directory(group.path)) is None
     book.close()
-    entered = enter_deserted(group.path)
+    entered = enter_deserted(Directory(group.path))
     assert entered is not None
     assert remove_orphans(user, 0) == 0
-    assert not remove_group(group_directory(user, "group"))
+    assert not remove_group(group_directory(user, GROUP))
     entered.leave()
-    assert remove_group(group_directory(user, "group"))
+    assert remove_group(group_directory(user, GROUP))
     with pytest.raises(FileNotFoundError):
-        enter_deserted(group.path)
+        enter_deserted(Directory(group.path))
 
 
 def test_a_damaged_resource_stops_nobody(started: Programs) -> None:
@@ -470,15 +492,16 @@ def test_what_cannot_be_delivered_for_a_day_is_given_up(started: Programs) -> No
 def test_orphans_that_are_pushed_are_kept_for_a_day(tmp_path: Path) -> None:
     user = tmp_path / "user"
     user.mkdir(0o700)
-    for name in ("pushed", "scraped"):
+    pushed = "pushed-0123456789ab"
+    for name in (pushed, "scraped-0123456789ab"):
         group = group_directory(user, name)
-        if name == "pushed":
+        if name == pushed:
             announce(group.path, "shop", Resource({}))
         group.leave()
     remove_orphans(user)
     _grow_old(user, 7200)
     assert remove_orphans(user) == 1
-    assert [path.name for path in user.iterdir()] == ["pushed"]
+    assert [path.name for path in user.iterdir()] == [pushed]
     _grow_old(user, _DAY + 60)
     assert remove_orphans(user) == 1
 
