@@ -113,6 +113,8 @@ def _pids() -> list[int]:
 def _belongs(process: Path, directory: str) -> bool:
     # What ends while it is looked at, or is another user's, is none of ours.
     with suppress(OSError):
+        if b"multiprocessing.resource_tracker" in (process / "cmdline").read_bytes():
+            return False  # Python keeps it for as long as the process that needed it lives
         if f"{VARIABLE}={directory}\0".encode() in (process / "environ").read_bytes():
             return True
         return any(str(opened.readlink()) == directory for opened in (process / "fd").iterdir())
