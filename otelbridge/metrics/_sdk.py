@@ -8,6 +8,7 @@ one of these, so that this file is the only one to mend.
 # pyright: reportUnknownArgumentType=false
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import contextmanager
 from time import time_ns
@@ -199,6 +200,8 @@ __all__ = [
     "clean_attributes",
     "create_aggregation",
     "create_instrument",
+    "default_view",
+    "describe_keys",
     "filter_keys",
     "global_meter_provider",
     "global_tracer_provider",
@@ -213,6 +216,7 @@ __all__ = [
     "trace_api",
     "tracing",
     "unobserved",
+    "view_description",
     "view_keys",
     "view_name",
 ]
@@ -459,10 +463,6 @@ class MetricReaderStorage(BaseStorage):
                     _described(match),
                 )
 
-    def _unname(self, matches: list[Any]) -> None:
-        for match in matches:
-            self._names.get((match._instrument.instrumentation_scope, match._name), {}).pop(match, None)
-
 
 def _described(match: Any) -> str:
     instrument = match._instrument
@@ -496,6 +496,14 @@ def filter_keys(view: View, keep: Container[str] | None, exclude: Container[str]
     view._attribute_keys = _Difference(keep, exclude)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def describe_keys(view: View) -> str:
+    """Write which attribute keys a view keeps: the same text for the same keys, and none where it keeps all."""
+    keys: Any = view._attribute_keys
+    if keys is None:
+        return ""
+    return keys.describe() if isinstance(keys, _Difference) else json.dumps(sorted(keys))
+
+
 class _Difference:
     """The keys in one collection that are not in another; all that the SDK asks of it is what it contains."""
 
@@ -506,10 +514,26 @@ class _Difference:
     def __contains__(self, key: str) -> bool:
         return key not in self._exclude and (self._keep is None or key in self._keep)
 
+    def describe(self) -> str:
+        """Write it, see `describe_keys`."""
+        keep: Any = self._keep
+        exclude: Any = self._exclude
+        return json.dumps([keep if keep is None else sorted(keep), sorted(exclude)])
+
+
+def default_view() -> View:
+    """Give the view of instruments that no view selects."""
+    return _storage._DEFAULT_VIEW
+
 
 def view_name(view: View) -> str | None:
     """Give the name a view renames to, if any."""
     return view._name
+
+
+def view_description(view: View) -> str | None:
+    """Give the description a view puts in the place of the instrument's, if any."""
+    return view._description
 
 
 def is_enabled(instrument: Any) -> bool:

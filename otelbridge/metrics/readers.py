@@ -22,7 +22,14 @@ from opentelemetry.sdk.metrics.export import (
     NumberDataPoint,
 )
 
-from otelbridge.metrics._sdk import Gauge, MetricReaderStorage, ViewInstrumentMatch, kind_of, reservoir_of
+from otelbridge.metrics._sdk import (
+    Gauge,
+    MetricReaderStorage,
+    ViewInstrumentMatch,
+    default_view,
+    kind_of,
+    reservoir_of,
+)
 from otelbridge.metrics.limited import LimitedMatch
 from otelbridge.metrics.observed import ObservedMatch
 from otelbridge.metrics.points import transportable
@@ -374,7 +381,7 @@ class Storage(MetricReaderStorage):
         super().__init__(configuration, temporality, aggregations)
         self._limits = limits
         self._streams = streams
-        self._adopted: set[Any] = set()
+        self._adopted: dict[object, set[Any]] = {}
         self.merged = merged
 
     def after_fork(self) -> None:
@@ -388,24 +395,41 @@ class Storage(MetricReaderStorage):
         """Give the matches of an instrument, making them the first time."""
         return self._get_or_init_view_instrument_match(instrument)
 
-    def adopt(self, makers: Mapping[Any, MakeMatch]) -> None:
+    def adopt(self, source: object, makers: Mapping[Any, MakeMatch]) -> None:
         """Read streams that come from elsewhere, and those that were adopted before no longer.
 
         Args:
+            source: Where they come from.
             makers: What makes the match of each, by the instrument that stands for it.
         """
         with self._lock:
             matches = self._instrument_view_instrument_matches
-            for instrument in self._adopted - makers.keys():
+            for instrument in self._adopted.get(source, set()) - makers.keys():
                 for match in matches.pop(instrument):
-                    match.stream.matches.remove(match)
+                    if isinstance(match, SharedMatch):
+                        match.stream.matches.remove(match)
             for instrument, make in makers.items():
                 if instrument not in matches:
                     temporality = self._instrument_class_temporality[instrument.__class__]
                     delta = temporality is AggregationTemporality.DELTA
                     aggregations = self._instrument_class_aggregation
                     matches[instrument] = [make(instrument, aggregations, merged=self.merged, delta=delta)]
-            self._adopted = set(makers)
+            self._adopted[source] = set(makers)
+
+    def release(self) -> None:
+        """Read what comes from elsewhere no longer."""
+        for source in list(self._adopted):
+            self.adopt(source, {})
+
+    def preference(self, instrument: Any) -> tuple[str, int]:
+        """Tell what the reader makes of an instrument that no view selects.
+
+        Returns:
+            The name of its kind of aggregation, and how many attribute sets are kept apart where that is its own.
+        """
+        view = default_view()
+        kind = kind_of(ViewInstrumentMatch(view, instrument, self._instrument_class_aggregation))
+        return ("" if kind is None else kind.name), self._limits.of(view, instrument).apart
 
     def tidy(self) -> None:
         """Drop what was not observed for long, so that there is room for what is observed now."""
@@ -426,11 +450,6 @@ class Storage(MetricReaderStorage):
     def resource(self) -> Resource:
         """Whose measurements these are."""
         return self._sdk_config.resource
-
-    def forget(self, instrument: Any) -> None:
-        """Read an instrument no longer."""
-        with self._lock:
-            self._unname(self._instrument_view_instrument_matches.pop(instrument, []))
 
     def create_match(self, view: View, instrument: Any) -> Any:
         """Make the match of a view and an instrument: shared where the kind of aggregation allows it."""

@@ -14,7 +14,7 @@ from weakref import WeakSet, WeakValueDictionary
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import clean_attributes
 from otelbridge.metrics.calm import Calm
-from otelbridge.metrics.identity import encode_attributes
+from otelbridge.metrics.identity import encode_attributes, key_of
 from otelbridge.metrics.idle import Idle
 from otelbridge.metrics.limits import Terms, report_overflow
 from otelbridge.metrics.merger import Merger
@@ -107,7 +107,10 @@ class Stream:
         """What remembers series."""
         # Reentrant: a signal handler or finalizer may record while this thread makes a series.
         self._lock = threading.RLock()
-        self._merger = None if sharing is None else Merger(name, kind, terms, OVERFLOW, observed=observed)
+        self._merger = None
+        if sharing is not None:
+            key, variants = key_of(sharing.identity), sharing.processes.variants
+            self._merger = Merger(name, kind, terms, OVERFLOW, key, variants, observed=observed)
         self._idle = Idle(terms.forget_after)
         self._resting: WeakValueDictionary[object, Series] = WeakValueDictionary()
         """Forgotten series that somebody still has."""
@@ -146,11 +149,16 @@ class Stream:
             return self.all()
         own = {series.code or self._code(series.attributes): series for series in self.all() if not series.silent}
         retired = self._retired if self.sharing.shape.adds else {}
-        found = self._merger.merge(own, retired, totals, self.sharing.identity, self.sharing.processes.started)
+        found = self._merger.merge(own, retired, totals, self.sharing.processes.started)
         for series in self._merger.gone():
             for match in self.matches:
                 match.release(series)
         return found
+
+    def close(self) -> None:
+        """Show nothing of other processes any longer, so that other streams have the room."""
+        if self._merger is not None:
+            self._merger.close()
 
     def origin(self, series: Series) -> Series | None:
         """Give this process' own series of the same attributes as a merged one, if there is one."""

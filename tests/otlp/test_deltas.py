@@ -189,7 +189,7 @@ def test_a_sum_without_a_count_is_none_yet() -> None:
     recorded.bucket_counts, recorded.sum = [0, 0], 2.5
     instrument = MeterProvider(shutdown_on_exit=False).get_meter("lib").create_histogram("h")
     stream = CurrentStream(instrument, SimpleNamespace(_name="h", _description=""), "histogram")
-    stream.identity, stream.points = b"h", [recorded]
+    stream.key, stream.points = b"h", [recorded]
     first = Deltas(_DELTA).since(Vector(1), [stream])
     assert first.points == 0
     recorded.bucket_counts = [0, 1]
