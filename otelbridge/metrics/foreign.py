@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 ForeignType = Literal["counter", "gauge", "histogram", "info", "stateset", "summary", "unknown"]
 
 _PREFIX = b"foreign:"
-_DETAILS = ("help", "bounds")
-"""What may differ between processes."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,14 @@ class Foreign:
     """Upper bounds of the buckets of a histogram, ascending, without infinity."""
 
     @property
-    def key(self) -> tuple[str, ...]:
-        """What makes metrics one, here and in other processes."""
-        return (self.name, self.type, self.unit, self.rule)
+    def key(self) -> tuple[object, ...]:
+        """What makes metrics one, here and in other processes: all but the description."""
+        return (self.name, self.type, self.unit, self.rule, self.bounds)
 
     def encode(self) -> bytes:
         """Write it as the other processes of a group know it."""
         said = asdict(self)
-        details = {name: said.pop(name) for name in _DETAILS}
+        details = {"help": said.pop("help"), "bounds": self.bounds}
         return join(_PREFIX + json.dumps(said, sort_keys=True).encode(), details)
 
     @classmethod

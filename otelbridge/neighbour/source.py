@@ -248,15 +248,15 @@ class Neighbour:
         fed: dict[object, tuple[Foreign, list[Any]]] = {}
         for foreign, each in rows.items():
             known, found = fed.setdefault(foreign.key, (foreign, []))
-            if known.bounds == foreign.bounds:  # two collectors may describe one metric in two ways
-                found += self._baseline.take_off(foreign, each) if part == "everywhere" else each
-            else:
+            if known is not foreign:
                 warn_once(
-                    (client.PACKAGE, "bounds", foreign.name),
-                    "%.200s has two collectors with different buckets: the first one's are shown, the other is left "
-                    "out. Rename one.",
+                    (client.PACKAGE, "described", foreign.name),
+                    "Two collectors of prometheus_client describe %.200s in two ways: %.100r is shown, and several "
+                    "series with the labels of one another are shown as one. Rename one.",
                     foreign.name,
+                    known.help,
                 )
+            found += self._baseline.take_off(foreign, each) if part == "everywhere" else each
         for foreign, each in fed.values():
             stream = self._stream(part, foreign, own=True)
             if stream is not None:
