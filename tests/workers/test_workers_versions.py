@@ -64,6 +64,7 @@ class _Master:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._pid = server.master
+        self._upgrades = 0
 
     def reload(self) -> None:
         """Replace the workers."""
@@ -81,7 +82,9 @@ class _Master:
         self._await(lambda: not old & self._workers())
         if before == self._server.master:
             self._server.process.wait(30)
-        eventually(lambda: before not in self._server.processes(), "the old master is gone")
+        # Until then it takes no other in its place.
+        self._upgrades += 1
+        eventually(lambda: self._server.log().count("has been promoted") >= self._upgrades, "the new master is alone")
 
     def _workers(self) -> set[int]:
         return set(self._server.workers())
