@@ -187,12 +187,10 @@ class Merger:
         showing, counts = totals.contributors, totals.counts
         found: dict[bytes, None] = {}
         for known, _ in theirs:
+            shown = {code: None for code, place in known.items() if showing[place.number]}
             if self._observed:
-                found |= dict.fromkeys(
-                    code for code, place in known.items() if showing[place.number] and counts[place.counts + 1] > 0
-                )
-            else:
-                found |= dict.fromkeys(code for code, place in known.items() if showing[place.number])
+                shown = {code: None for code in shown if counts[known[code].counts + 1] > 0}
+            found |= shown
         return found
 
     def _admit(self, codes: Sequence[bytes], limit: int, start: int) -> None:

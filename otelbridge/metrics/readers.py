@@ -405,16 +405,16 @@ class Storage(MetricReaderStorage):
         with self._lock:
             matches = self._instrument_view_instrument_matches
             for instrument in self._adopted.get(source, set()) - makers.keys():
-                for match in matches.pop(instrument):
+                for match in matches.pop(instrument, ()):
                     if isinstance(match, SharedMatch):
                         match.stream.matches.remove(match)
+            self._adopted[source] = set(makers)
             for instrument, make in makers.items():
                 if instrument not in matches:
                     temporality = self._instrument_class_temporality[instrument.__class__]
                     delta = temporality is AggregationTemporality.DELTA
                     aggregations = self._instrument_class_aggregation
                     matches[instrument] = [make(instrument, aggregations, merged=self.merged, delta=delta)]
-            self._adopted[source] = set(makers)
 
     def release(self) -> None:
         """Read what comes from elsewhere no longer."""
