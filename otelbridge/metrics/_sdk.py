@@ -551,9 +551,7 @@ def kind_name(instrument: object) -> str:
     return next(name for name, type_ in _INSTRUMENTS.items() if isinstance(instrument, type_))
 
 
-def create_instrument(
-    kind: str, name: str, scope: InstrumentationScope, unit: str, description: str, boundaries: Any = None
-) -> Any:
+def create_instrument(kind: str, name: str, scope: InstrumentationScope, unit: str, description: str) -> Any:
     """Make an instrument that belongs to no meter.
 
     Args:
@@ -562,7 +560,6 @@ def create_instrument(
         scope: Its scope.
         unit: Its unit.
         description: Its description.
-        boundaries: Advised bucket boundaries of a histogram.
 
     Returns:
         An instrument of the SDK.
@@ -571,10 +568,7 @@ def create_instrument(
         KeyError: There is no such kind of instrument.
         Exception: The SDK refuses the name or the unit.
     """
-    settings: dict[str, Any] = {"unit": unit, "description": description}
-    if kind == "histogram":
-        settings["explicit_bucket_boundaries_advisory"] = boundaries
-    return _INSTRUMENTS[kind](name, scope, None, **settings)
+    return _INSTRUMENTS[kind](name, scope, None, unit=unit, description=description)
 
 
 def is_registered(meter: SdkMeter, kind: str, name: str, unit: str, description: str) -> bool:

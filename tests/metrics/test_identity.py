@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otelbridge.metrics._sdk import attribute_key, clean_attributes, describe_keys
@@ -132,6 +132,7 @@ def test_other_keys_are_told_in_other_words() -> None:
 _BOUNDS = st.lists(st.integers(0, 20), unique=True, max_size=5).map(lambda found: tuple(map(float, sorted(found))))
 
 
+@settings(deadline=None)
 @given(_BOUNDS, _BOUNDS, st.lists(st.integers(0, 21), max_size=20))
 def test_buckets_among_others_hold_nothing_that_may_be_above(bounds, over, amounts) -> None:
     to = spread(bounds, over)

@@ -30,7 +30,7 @@ _bridge = otelbridge.init(
     service_name=NAME,
     prometheus=PrometheusOptions(mode="server", port=0),
     otlp=False,
-    instrument=False,
+    instrument=["process", "runtime"],
     views=[_view(**view) for view in _version.get("views", ())],
     **_version.get("init", {}),
 )
