@@ -66,14 +66,8 @@ class Merger:
         self._merge = MERGERS[kind.name]
         self._series: dict[bytes, Series] = {}
         self._rest: Series | None = None
-        self._gone: list[Series] = []
         self.overflowing = False
         """Whether there were more attribute sets than are kept apart when they were last merged."""
-
-    def gone(self) -> list[Series]:
-        """Give the merged series that no process shows any longer, once."""
-        gone, self._gone = self._gone, []
-        return gone
 
     def close(self) -> None:
         """Show nothing any longer, so that others have the room."""
@@ -178,7 +172,6 @@ class Merger:
     def _remove(self, code: bytes) -> None:
         series = self._series.pop(code)
         self._idle.drop(series)
-        self._gone.append(series)
         if self._terms.shown is not None:
             self._terms.shown.add(-1)
 
