@@ -13,7 +13,7 @@ from math import inf
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Protocol
 
-from opentelemetry.sdk.metrics import Counter, Histogram, UpDownCounter
+from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter, UpDownCounter
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Buckets,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 _MAX_GHOSTS = 2000
 """Forgotten series of a stream whose last delta may wait to be read."""
 
+_MONOTONIC = (Counter, ObservableCounter)
 SYNCHRONOUS = (Counter, UpDownCounter, Histogram, Gauge)
 
 
@@ -218,6 +219,8 @@ class SharedMatch(ViewInstrumentMatch):
         value = series.value
         if delta:
             total, value = value, value - self._seen.get(series, 0)
+            if value < 0 and isinstance(self._instrument, _MONOTONIC):
+                value = total  # a counter of another client that was reset
             known = series in self._seen
             self._seen[series] = total
             if known and value == 0:
