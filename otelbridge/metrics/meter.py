@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from otelbridge.metrics._sdk import SdkMeter, create_instrument, is_registered
 from otelbridge.metrics.instruments import SYNCHRONOUS, bind_to_nothing
-from otelbridge.metrics.observations import add_callbacks, reusable
+from otelbridge.metrics.observers import add_callbacks, reusable
 from otelbridge.metrics.writers import nothing
 
 if TYPE_CHECKING:
