@@ -13,7 +13,8 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.metrics import exemplars
-from otelbridge.metrics.series import LOCK_FREE
+from otelbridge.metrics.inlining import inlined
+from otelbridge.metrics.series import LOCK_FREE, HistogramSeries, SumSeries
 from otelbridge.metrics.writers import LARGE, create_check
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def create_bound_writer(
     return _BOUND.get(stream.kind.name, _any)(settings) if LOCK_FREE else _any(settings)
 
 
+@inlined(SumSeries.add_int, SumSeries.add_float)
 def _sum(bound: _Bound) -> BoundWrite:
     resolve, check, signed, watch, offer = bound.resolve, bound.check, bound.signed, bound.watch, bound.offer
     traced = watch is exemplars.within_span
@@ -79,24 +81,11 @@ def _sum(bound: _Bound) -> BoundWrite:
         ):
             if series is None:
                 series = resolve()
-            # Atomic from here
-            series.whole = value = series.whole + amount
-            cells = series.ints
-            if cells is not None:
-                try:
-                    cells[series.ints_at] = value
-                except ValueError:  # beyond 64 bits
-                    series.spill()
-            # to here.
+            series.add_int(amount)
         elif kind is float and ((amount >= 0.0 and amount < inf) or (signed and -inf < amount < 0.0)):
             if series is None:
                 series = resolve()
-            # Atomic from here
-            series.part = value = series.part + amount
-            cells = series.floats
-            if cells is not None:
-                cells[series.floats_at] = value
-            # to here.
+            series.add_float(amount)
         else:
             amount = check(amount)
             if amount is None:
@@ -113,6 +102,7 @@ def _sum(bound: _Bound) -> BoundWrite:
     return add
 
 
+@inlined(HistogramSeries.add_between)
 def _histogram(bound: _Bound) -> BoundWrite:
     resolve, check, watch, offer = bound.resolve, bound.check, bound.watch, bound.offer
     traced = watch is exemplars.within_span
@@ -129,16 +119,8 @@ def _histogram(bound: _Bound) -> BoundWrite:
             series = resolve()
             bounds = series.bounds
         at = bisect_left(bounds, amount)
-        # Atomic from here
         if series.min <= amount and amount <= series.max:
-            counts = series.counts
-            counts[at] = count = counts[at] + 1
-            series.sum += amount
-            cells = series.ints
-            if cells is not None:
-                cells[series.ints_at + at] = count
-                series.floats[series.floats_at] = series.sum
-            # to here.
+            series.add_between(at, amount)
         else:
             series.widen(at, amount)
         if traced:

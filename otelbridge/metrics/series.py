@@ -269,20 +269,30 @@ class SumSeries(Series):
             self.spill()
 
     def _put(self, amount: int | float) -> None:
-        # Atomic from here
-        if amount.__class__ is int:
-            self.whole = value = self.whole + amount  # pyright: ignore[reportAttributeAccessIssue]
-            cells = self.ints
-            if cells is not None:
-                try:
-                    cells[self.ints_at] = value
-                except ValueError:  # beyond 64 bits
-                    self.spill()
+        if isinstance(amount, int):
+            self.add_int(amount)
         else:
-            self.part = value = self.part + amount
-            cells = self.floats
-            if cells is not None:
-                cells[self.floats_at] = value
+            self.add_float(amount)
+
+    def add_int(self, amount: int) -> None:
+        """Add to the ints. The recording paths have these statements without the call."""
+        # Atomic from here
+        self.whole = value = self.whole + amount
+        cells = self.ints
+        if cells is not None:
+            try:
+                cells[self.ints_at] = value
+            except ValueError:  # beyond 64 bits
+                self.spill()
+        # to here.
+
+    def add_float(self, amount: float) -> None:
+        """Add to the floats; likewise."""
+        # Atomic from here
+        self.part = value = self.part + amount
+        cells = self.floats
+        if cells is not None:
+            cells[self.floats_at] = value
         # to here.
 
     def observe(self, value: int | float | None) -> None:
@@ -529,18 +539,25 @@ class HistogramSeries(Series):
 
     def _put(self, amount: int | float) -> None:
         at = bisect_left(self.bounds, amount)
-        # Atomic from here
         if self.min <= amount and amount <= self.max:
-            counts = self.counts
-            counts[at] = count = counts[at] + 1
-            self.sum += amount
-            cells = self.ints
-            if cells is not None:
-                cells[self.ints_at + at] = count
-                self.floats[self.floats_at] = self.sum
-            # to here.
+            self.add_between(at, amount)
         else:
             self.widen(at, amount)
+
+    def add_between(self, at: int, amount: int | float) -> None:
+        """Add to a bucket what is not beyond the extremes. The recording paths have these statements without the call.
+
+        They stand behind the comparison, with nothing in between that could let a reader take the extremes.
+        """
+        # Atomic from here
+        counts = self.counts
+        counts[at] = count = counts[at] + 1
+        self.sum += amount
+        cells = self.ints
+        if cells is not None:
+            cells[self.ints_at + at] = count
+            self.floats[self.floats_at] = self.sum
+        # to here.
 
     def widen(self, at: int, amount: int | float) -> None:
         """Take a measurement that is lower or higher than all since the last `take`.

@@ -15,7 +15,8 @@ from otelbridge.metrics import exemplars
 from otelbridge.metrics._sdk import clean_attributes
 from otelbridge.metrics.amounts import exact, reject
 from otelbridge.metrics.finders import Finder
-from otelbridge.metrics.series import LOCK_FREE
+from otelbridge.metrics.inlining import inlined
+from otelbridge.metrics.series import LOCK_FREE, HistogramSeries, SumSeries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,6 +66,7 @@ def create_check(name: str, *, signed: bool, floats: bool = False) -> Callable[[
     return check
 
 
+@inlined(SumSeries.add_int, SumSeries.add_float, HistogramSeries.add_between)
 def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | None, offer: Offer) -> Write:
     """Make what records into a stream.
 
@@ -126,33 +128,14 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
         else:
             series = plain = stream.find(None)
         if summing:
-            # Atomic from here
             if amount.__class__ is int:
-                series.whole = value = series.whole + amount
-                cells = series.ints
-                if cells is not None:
-                    try:
-                        cells[series.ints_at] = value
-                    except ValueError:  # beyond 64 bits
-                        series.spill()
+                series.add_int(amount)
             else:
-                series.part = value = series.part + amount
-                cells = series.floats
-                if cells is not None:
-                    cells[series.floats_at] = value
-            # to here.
+                series.add_float(amount)
         elif histogram:
             at = bisect_left(bounds, amount)
-            # Atomic from here
             if series.min <= amount and amount <= series.max:
-                counts = series.counts
-                counts[at] = count = counts[at] + 1
-                series.sum += amount
-                cells = series.ints
-                if cells is not None:
-                    cells[series.ints_at + at] = count
-                    series.floats[series.floats_at] = series.sum
-                # to here.
+                series.add_between(at, amount)
             else:
                 series.widen(at, amount)
         else:

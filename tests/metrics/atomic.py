@@ -58,6 +58,11 @@ def interrupts(function: Any, lines: set[int]) -> list[str]:
     return [f"{each.name} in line {each.line}" for each in found]
 
 
+def stores(function: Any, lines: set[int]) -> list[str]:
+    """Instructions on some lines that store into an object."""
+    return [each.name for each in _with_lines(function) if each.line in lines and each.name.startswith(_STORES)]
+
+
 def _stores_after_jumps(instructions: dict[int, SimpleNamespace]) -> list[SimpleNamespace]:
     """This version also switches where a condition jumps: then nothing may be stored both before and after."""
     found: dict[int, SimpleNamespace] = {}

@@ -9,22 +9,29 @@ import pytest
 
 from otelbridge.metrics import exponential, series
 from otelbridge.metrics.bound import create_bound_writer
+from otelbridge.metrics.inlining import inlined
 from otelbridge.metrics.kinds import Kind
 from otelbridge.metrics.limits import Terms
-from otelbridge.metrics.series import LOCK_FREE
+from otelbridge.metrics.series import LOCK_FREE, SumSeries
 from otelbridge.metrics.streams import Stream
 from otelbridge.metrics.writers import create_writer
-from tests.metrics.atomic import atomic_runs, functions_of, interrupts
+from tests.metrics.atomic import atomic_runs, functions_of, interrupts, stores
 
 pytestmark = pytest.mark.skipif(not LOCK_FREE, reason="this interpreter makes no promise, so a lock is taken instead")
 
 
-def _guarded():
-    for kind in (Kind("sum"), Kind("histogram", (1.0, 2.0))):
+def _recording():
+    for kind, calls in (
+        (Kind("sum"), ["series.add_int(amount)", "series.add_float(amount)"]),
+        (Kind("histogram", (1.0, 2.0)), ["series.add_between(at, amount)"]),
+    ):
         stream = Stream("s", kind, None, Terms(10))
         settings = {"signed": False, "watch": None, "offer": lambda *_: None}
-        yield pytest.param(create_writer(stream, "s", **settings), id=f"{kind.name} by attributes")
-        yield pytest.param(create_bound_writer(stream, None, "s", **settings), id=f"{kind.name} bound")
+        yield pytest.param(create_writer(stream, "s", **settings), calls, id=f"{kind.name} by attributes")
+        yield pytest.param(create_bound_writer(stream, None, "s", **settings), calls, id=f"{kind.name} bound")
+
+
+def _guarded():
     for module in (series, exponential):
         for name, function in functions_of(module).items():
             yield pytest.param(function, id=name)
@@ -35,11 +42,34 @@ def _lines(function, *texts: str) -> set[int]:
     return {first + at for at, line in enumerate(source) if line.strip().startswith(texts)}
 
 
+@pytest.mark.parametrize(("function", "calls"), list(_recording()))
+def test_what_records_has_the_statements_of_a_series_in_one_line_without_a_call(function, calls) -> None:
+    for call in calls:
+        for line in _lines(function, call):
+            assert interrupts(function, {line}) == []
+            assert len(stores(function, {line})) >= 2
+    compared = _lines(function, "if series.min <= amount") | _lines(function, "series.add_between")
+    assert not compared or interrupts(function, compared) == []
+
+
 @pytest.mark.parametrize("function", list(_guarded()))
 def test_nothing_can_run_while_a_series_is_written(function) -> None:
     runs = atomic_runs(function)
     assert min(map(len, runs)) >= 2
     assert [interrupts(function, lines) for lines in runs] == [[]] * len(runs)
+
+
+def test_without_its_source_the_package_records_all_the_same(monkeypatch) -> None:
+    def nothing_there(_: object) -> str:
+        raise OSError
+
+    monkeypatch.setattr(inspect, "getsource", nothing_there)
+
+    def add(one, amount) -> None:
+        one.add_int(amount)
+
+    plain = inlined(SumSeries.add_int)(add)
+    assert plain is add
 
 
 def test_every_function_that_promises_so_is_looked_at() -> None:
@@ -55,14 +85,15 @@ def test_every_function_that_promises_so_is_looked_at() -> None:
         "ExponentialSeries.snapshot",
         "ExponentialSeries.take",
         "HistogramSeries._keep",
-        "HistogramSeries._put",
+        "HistogramSeries.add_between",
         "HistogramSeries.attach",
         "HistogramSeries.await_cell",
         "HistogramSeries.take",
         "HistogramSeries.widen",
         "LastSeries.attach",
         "LastSeries.await_cell",
-        "SumSeries._put",
+        "SumSeries.add_float",
+        "SumSeries.add_int",
         "SumSeries.attach",
         "SumSeries.await_cell",
     }
