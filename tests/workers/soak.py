@@ -109,7 +109,7 @@ _SOAK = Lengths(
     collector_seconds=300.0,
     folded_rounds=2400,
     sets=1_000_000,
-    passing_sets=250_000,
+    passing_sets=100_000,
     names=1_000_000,
     scopes=100_000,
 )
