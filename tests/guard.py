@@ -18,16 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SECONDS_TO_END = 30.0
-_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
-_SIGNALS = (
-    signal.SIGALRM,
-    signal.SIGCHLD,
-    signal.SIGHUP,
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)
+# Not every system has all of them.
+_TIMERS = [getattr(signal, name) for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF") if hasattr(signal, name)]
+_NAMES = ("SIGALRM", "SIGCHLD", "SIGHUP", "SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 # pytest says by it which test runs.
 _CHANGING = {"PYTEST_CURRENT_TEST"}
 
@@ -113,6 +107,8 @@ def _of(pid: int, servers: set[int]) -> bool:
 
 def _zombies() -> list[str]:
     """A child that has ended and that was never waited for."""
+    if not hasattr(os, "waitid"):
+        return []
     try:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:

@@ -39,6 +39,7 @@ def contained() -> Iterator[None]:
         [sys.executable, "-I", __file__, str(os.getpid()), directory],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         # Neither ^C nor what ends pytest's process group ends it.
         start_new_session=True,
     )

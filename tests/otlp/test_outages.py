@@ -148,7 +148,7 @@ def test_ten_minutes_of_every_fault(receiver, wanted, protocol, millis, caplog) 
         for minute in range(10):
             clock.time = max(clock.time, 1000.0 + 60 * minute)
             assert pushing.force_flush(millis) is arrives
-        end = timed(lambda: pushing.shutdown(500))
+        end = timed(lambda: pushing.shutdown(max(millis, 500)))
         provider.shutdown()
     assert end.result is arrives
     assert end.seconds < 0.5 + SLACK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -107,6 +108,8 @@ class Pages:
         self._makers |= {f"collected{at}": _collected_page(data) for at, data in enumerate(_found(anything))}
         self._makers["long"] = _collected_page(_long())
         self._pages: dict[tuple[str, Format], bytes] = {}
+        # Rendered one after the other: all at once, on a busy machine, they would not be done in a scrape's time.
+        self._lock = threading.Lock()
         self.prometheus: Prometheus
 
     @property
@@ -118,15 +121,16 @@ class Pages:
         return [(name, protocol) for name in self._makers for protocol in _PROTOCOLS]
 
     def page(self, name: str, form: Format) -> bytes:
-        if (name, form) not in self._pages:
-            self._pages[name, form] = self._makers[name](form)
-        return self._pages[name, form]
+        with self._lock:
+            if (name, form) not in self._pages:
+                self._pages[name, form] = self._makers[name](form)
+            return self._pages[name, form]
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     pages = Pages()
-    with scraped(tmp_path_factory.mktemp("anything"), pages.page, pages.jobs, seconds=5) as pages.prometheus:
+    with scraped(tmp_path_factory.mktemp("anything"), pages.page, pages.jobs, seconds=20) as pages.prometheus:
         yield pages
 
 

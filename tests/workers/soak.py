@@ -114,7 +114,7 @@ _SOAK = Lengths(
     folded_rounds=2400,
     stress_seconds=150.0,
     sets=1_000_000,
-    passing_sets=250_000,
+    passing_sets=100_000,
     names=1_000_000,
     scopes=100_000,
 )
