@@ -223,14 +223,12 @@ class Bridge:
             observe_pushes(self._pipeline.provider, push)
             if self._pull is not None:
                 observe_scrapes(self._pipeline.provider, self._pull.reader)
-        self._start_spool(self.resource, views, processes, undo)
+        self._start_spool(self.resource, processes, undo)
         return self._pipeline
 
-    def _start_spool(
-        self, resource: Resource, views: Sequence[View], processes: Processes | None, undo: ExitStack
-    ) -> None:
+    def _start_spool(self, resource: Resource, processes: Processes | None, undo: ExitStack) -> None:
         sources = tuple if self.config.prometheus_client is False else _heirs
-        self._spool = start_spool(self.config, processes, resource, views, sources)
+        self._spool = start_spool(self.config, processes, resource, sources)
         if self._spool is not None:
             undo.callback(self._spool.close)
 

@@ -8,6 +8,7 @@ one of these, so that this file is the only one to mend.
 # pyright: reportUnknownArgumentType=false
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from time import time_ns
@@ -226,6 +227,8 @@ __all__ = [
     "clean_attributes",
     "create_aggregation",
     "create_instrument",
+    "default_view",
+    "describe_keys",
     "filter_keys",
     "global_meter_provider",
     "global_tracer_provider",
@@ -242,6 +245,7 @@ __all__ = [
     "reservoir_of",
     "set_callbacks",
     "unobserved",
+    "view_description",
     "view_keys",
     "view_name",
 ]
@@ -593,10 +597,6 @@ class MetricReaderStorage(BaseStorage):
                     _described(match),
                 )
 
-    def _unname(self, matches: list[Any]) -> None:
-        for match in matches:
-            self._names.get((match._instrument.instrumentation_scope, match._name), {}).pop(match, None)
-
 
 def _described(match: Any) -> str:
     instrument = match._instrument
@@ -635,6 +635,14 @@ def filter_keys(view: View, keep: Container[str] | None, exclude: Container[str]
     view._attribute_keys = _Difference(keep, exclude)  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def describe_keys(view: View) -> str:
+    """Write which attribute keys a view keeps: the same text for the same keys, and none where it keeps all."""
+    keys: Any = view._attribute_keys
+    if keys is None:
+        return ""
+    return keys.describe() if isinstance(keys, _Difference) else json.dumps(sorted(keys))
+
+
 class _Difference:
     """The keys in one collection that are not in another; all that the SDK asks of it is what it contains."""
 
@@ -645,10 +653,26 @@ class _Difference:
     def __contains__(self, key: str) -> bool:
         return key not in self._exclude and (self._keep is None or key in self._keep)
 
+    def describe(self) -> str:
+        """Write it, see `describe_keys`."""
+        keep: Any = self._keep
+        exclude: Any = self._exclude
+        return json.dumps([keep if keep is None else sorted(keep), sorted(exclude)])
+
+
+def default_view() -> View:
+    """Give the view of instruments that no view selects."""
+    return _storage._DEFAULT_VIEW
+
 
 def view_name(view: View) -> str | None:
     """Give the name a view renames to, if any."""
     return view._name
+
+
+def view_description(view: View) -> str | None:
+    """Give the description a view puts in the place of the instrument's, if any."""
+    return view._description
 
 
 def is_enabled(instrument: Any) -> bool:
@@ -673,9 +697,7 @@ def kind_name(instrument: object) -> str:
     return next(name for name, type_ in _INSTRUMENTS.items() if isinstance(instrument, type_))
 
 
-def create_instrument(
-    kind: str, name: str, scope: InstrumentationScope, unit: str, description: str, boundaries: Any = None
-) -> Any:
+def create_instrument(kind: str, name: str, scope: InstrumentationScope, unit: str, description: str) -> Any:
     """Make an instrument that belongs to no meter.
 
     Args:
@@ -684,7 +706,6 @@ def create_instrument(
         scope: Its scope.
         unit: Its unit.
         description: Its description.
-        boundaries: Advised bucket boundaries of a histogram.
 
     Returns:
         An instrument of the SDK.
@@ -693,10 +714,7 @@ def create_instrument(
         KeyError: There is no such kind of instrument.
         Exception: The SDK refuses the name or the unit.
     """
-    settings: dict[str, Any] = {"unit": unit, "description": description}
-    if kind == "histogram":
-        settings["explicit_bucket_boundaries_advisory"] = boundaries
-    return _INSTRUMENTS[kind](name, scope, None, **settings)
+    return _INSTRUMENTS[kind](name, scope, None, unit=unit, description=description)
 
 
 def is_registered(meter: SdkMeter, kind: str, name: str, unit: str, description: str) -> bool:

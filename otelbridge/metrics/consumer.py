@@ -80,7 +80,7 @@ class Consumer(SynchronousMeasurementConsumer):
         super().__init__(configuration, ())
         forks.adopt(self._lock)
         self._processes = processes
-        self._streams = StreamRegistry(configuration.views, processes, series_limit, hide)
+        self._streams = StreamRegistry(processes, series_limit, hide)
         self._limit = cardinality_limit
         self._count = Quota(
             instrument_limit,
@@ -88,7 +88,7 @@ class Consumer(SynchronousMeasurementConsumer):
             "tell what varies by attributes.",
         )
         self._instruments: list[Any] = []
-        self._guests = Guests(self)
+        self._guests = None if processes is None else Guests(self._streams, processes, self._count)
         self._sources: tuple[Source, ...] = ()
         self._watch = self._create_watch()
         # Not the SDK's lock, which is held while callbacks run: a callback may create instruments.
@@ -117,38 +117,18 @@ class Consumer(SynchronousMeasurementConsumer):
     def register(self, instrument: Any) -> None:
         """Wire a new synchronous instrument."""
         with self._wiring:
-            self._guests.leave(instrument)
             self._count.add(1)
             self._instruments.append(instrument)
             self._wire(instrument)
 
     def register_asynchronous_instrument(self, instrument: Any) -> None:
         """Take note of a new observable instrument."""
-        with self._wiring:
-            self._guests.leave(instrument)
-            self._count.add(1)
+        self._count.add(1)
         super().register_asynchronous_instrument(instrument)
         for storage in self._reader_storages.values():
             storage.matches(instrument)
         if self._processes is not None:
             self._processes.attend()
-
-    def unregister(self, instrument: Any) -> None:
-        """Let nobody read an instrument any longer. Its streams stay for the one that takes its place."""
-        with self._wiring:
-            self._count.add(-1)
-            self._instruments = [other for other in self._instruments if other is not instrument]
-            for storage in self._reader_storages.values():
-                for match in storage.matches(instrument):
-                    if isinstance(match, SharedMatch):
-                        match.stream.matches.remove(match)
-                storage.forget(instrument)
-
-    def read(self, instrument: Any) -> None:
-        """Let the readers read an observable instrument that other processes have."""
-        self._count.add(1)
-        for storage in self._reader_storages.values():
-            storage.matches(instrument)
 
     def add_source(self, source: Source) -> None:
         """Let the readers also read what comes from elsewhere."""
@@ -193,7 +173,7 @@ class Consumer(SynchronousMeasurementConsumer):
             storages = dict(self._reader_storages)
             storage: Any = storages.pop(metric_reader)
             self._reader_storages = storages
-            storage.adopt({})
+            storage.release()
             for instrument in self._instruments:
                 for match in storage.matches(instrument):
                     if isinstance(match, SharedMatch):
@@ -244,12 +224,13 @@ class Consumer(SynchronousMeasurementConsumer):
         if self._processes is not None and storage.merged:
             # Before the lock, since other processes may be waiting for this one's observations meanwhile.
             self._processes.refresh()
-            self._guests.receive(self._processes.totals)
             for source in self._sources:
                 source.receive(self._processes.totals)
         self._streams.tidy()
         with self._lock:
             storage.tidy()
+            if self._guests is not None and self._processes is not None and storage.merged:
+                self._guests.wire(storage, self._processes.totals)
             for source in self._sources:
                 source.wire(storage)
             self._call_back(storage, timeout_millis)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.metrics import Counter, ObservableCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
+from otelbridge.metrics.identity import key_of
 from otelbridge.metrics.observed import ObservedMatch
 from otelbridge.metrics.readers import SharedMatch
 
@@ -96,8 +97,8 @@ class CurrentStream:
         "created",
         "description",
         "foreign",
-        "identity",
         "instrument",
+        "key",
         "kind",
         "lasting",
         "monotonic",
@@ -112,7 +113,7 @@ class CurrentStream:
         self.instrument = instrument
         """Whose stream it is."""
         sharing: Sharing | None = getattr(getattr(match, "stream", None), "sharing", None)
-        self.identity = b"" if sharing is None else sharing.identity
+        self.key = b"" if sharing is None else key_of(sharing.identity)
         """The stream as all processes of the group know it; empty where it is this one's alone."""
         self.temporality = AggregationTemporality.CUMULATIVE
         """What the values of the points are: totals, unless somebody made deltas of them."""

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from otelbridge.metrics.identity import details_of, join, key_of
+
 if TYPE_CHECKING:
     from otelbridge.catalogue.model import MergeRule
     from otelbridge.cells.shelf import Totals
@@ -20,7 +22,7 @@ _PREFIX = b"foreign:"
 
 @dataclass(frozen=True)
 class Foreign:
-    """What a foreign metric is. Equal ones are one stream, in this process and in the others of its group."""
+    """What a foreign metric is. Those of one key are one stream, see `otelbridge.metrics.identity`."""
 
     name: str
     """Its name where it comes from, without what its type adds (``_total``, ``_info``)."""
@@ -40,9 +42,16 @@ class Foreign:
     bounds: tuple[float, ...] = ()
     """Upper bounds of the buckets of a histogram, ascending, without infinity."""
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What makes metrics one, here and in other processes: all but the description."""
+        return (self.name, self.type, self.unit, self.rule, self.bounds)
+
     def encode(self) -> bytes:
         """Write it as the other processes of a group know it."""
-        return _PREFIX + json.dumps(asdict(self), sort_keys=True).encode()
+        said = asdict(self)
+        details = {"help": said.pop("help"), "bounds": self.bounds}
+        return join(_PREFIX + json.dumps(said, sort_keys=True).encode(), details)
 
     @classmethod
     def decode(cls, code: bytes) -> Foreign:
@@ -58,7 +67,7 @@ class Foreign:
             ValueError: The bytes are something else.
         """
         try:
-            found: dict[str, Any] = json.loads(code.removeprefix(_PREFIX))
+            found: dict[str, Any] = json.loads(key_of(code).removeprefix(_PREFIX)) | details_of(code)
             bounds = tuple(map(float, found.pop("bounds")))
             return cls(**found, bounds=bounds)
         except (AttributeError, KeyError, TypeError) as error:

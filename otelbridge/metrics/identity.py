@@ -2,6 +2,9 @@
 
 The same thing must give the same bytes, whatever order its attributes came in, and 1, 1.0 and True must
 stay apart. JSON with sorted keys does so; what JSON has not (bytes, nested mappings) is marked.
+
+Streams of one key are one stream, and are added up. What else another process needs in order to show a stream, its
+details, may differ: the processes of a group may run different versions of a program, as in a rolling restart.
 """
 
 from __future__ import annotations
@@ -13,13 +16,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
+    from typing_extensions import Self
+
+    from otelbridge.catalogue.model import MergeRule
 
 _BYTES, _MAPPING = "bytes", "mapping"
+_BETWEEN = b"\n"
 
 
 @dataclass(frozen=True)
-class StreamIdentity:
-    """Everything another process needs to know a stream again, or to make it where nobody has yet."""
+class StreamKey:
+    """What makes streams of several processes one."""
 
     scope: str
     """Name of the instrumentation scope."""
@@ -37,35 +44,65 @@ class StreamIdentity:
     """Kind of the instrument, for instance ``counter``."""
 
     name: str
-    """Name of the instrument."""
+    """Name of the stream, which a view may have changed."""
 
     unit: str
     """Its unit."""
 
+    kind: str
+    """How measurements are aggregated; see `otelbridge.metrics.kinds.Kind`."""
+
+    keep: str
+    """Which attribute keys are kept; see `otelbridge.metrics._sdk.describe_keys`."""
+
+    rule: MergeRule
+    """How the values of several processes become one."""
+
+    slot: int = 0
+    """Which of the streams that one view makes of one instrument, where readers want different ones."""
+
+    occurrence: int = 0
+    """Which of the streams of a process that are otherwise alike."""
+
+
+@dataclass(frozen=True)
+class StreamIdentity:
+    """Everything another process needs to know a stream again, or to show it where it has none of that key."""
+
+    key: StreamKey
+    """What makes it one with others."""
+
     description: str
     """Its description."""
 
-    boundaries: tuple[float, ...] | None
-    """Bucket boundaries it was created with."""
+    bounds: tuple[float, ...] = ()
+    """Bucket boundaries of a histogram."""
 
-    view: int
-    """Position of the view that made the stream among the provider's; -1 for none."""
+    extremes: bool = True
+    """Whether a histogram keeps minimum and maximum."""
 
-    kind: str
-    """How measurements are aggregated."""
+    max_size: int = 0
+    """Most buckets of an exponential histogram, above zero and below."""
 
-    details: str
-    """What else makes the kind, for instance its bucket boundaries."""
+    max_scale: int = 0
+    """The scale it begins with."""
 
     limit: int = 0
-    """How many attribute sets it keeps apart where that is the reader's own limit; 0 where it is everybody's."""
+    """How many attribute sets it keeps apart."""
+
+    apart: int = 0
+    """The same number where it is the reader's own; 0 where it is everybody's."""
+
+    forget_after: float | None = None
+    """Seconds after which a series that nobody records to is forgotten."""
 
     def encode(self) -> bytes:
-        """Write it."""
-        return _dump(asdict(self))
+        """Write it: the key first, as `key_of` finds it."""
+        details = asdict(self)
+        return join(_dump(details.pop("key")), details)
 
     @classmethod
-    def decode(cls, code: bytes) -> StreamIdentity:
+    def decode(cls, code: bytes) -> Self:
         """Read what `encode` wrote.
 
         Args:
@@ -78,11 +115,35 @@ class StreamIdentity:
             ValueError: The bytes are something else.
         """
         try:
-            fields: dict[str, Any] = json.loads(code)
-            boundaries = fields.pop("boundaries")
-            return cls(**fields, boundaries=None if boundaries is None else tuple(boundaries))
+            details = details_of(code)
+            bounds = tuple(map(float, details.pop("bounds")))
+            return cls(StreamKey(**json.loads(key_of(code))), **details, bounds=bounds)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"no stream: {error}") from error
+
+
+def join(key: bytes, details: Mapping[str, Any]) -> bytes:
+    """Write an identity.
+
+    Args:
+        key: What makes streams one, as JSON or anything else of one line.
+        details: What may differ.
+    """
+    return key + _BETWEEN + _dump(details)
+
+
+def key_of(identity: bytes) -> bytes:
+    """Give the part of a written identity that is the same for all streams that are one."""
+    return identity.partition(_BETWEEN)[0]
+
+
+def details_of(identity: bytes) -> dict[str, Any]:
+    """Read the other part of a written identity.
+
+    Raises:
+        ValueError: The bytes are something else.
+    """
+    return json.loads(identity.partition(_BETWEEN)[2])
 
 
 def encode_attributes(attributes: Mapping[str, AnyValue]) -> bytes:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk import metrics as sdk
 
-from otelbridge.cells.exponential import read_row, row_length
+from otelbridge.cells.exponential import joined, read_row, row_length
 from otelbridge.cells.rows import add_floats
 from otelbridge.cells.shape import Rule, Shape
 from otelbridge.metrics._sdk import Gauge
 from otelbridge.metrics.scales import Exponential, merge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from otelbridge.catalogue.model import MergeRule
     from otelbridge.cells.shelf import Place, Totals
@@ -82,14 +82,15 @@ def shape_of(kind: Kind, rule: MergeRule, *, observed: bool) -> Shape:
     return Shape(cells_rule, counts=2 if observed else 1, totals=1)
 
 
-Parts = list[tuple[Any, "Place | None"]]
-"""What is merged: a series of this process, and the place of its namesakes in the others; either may be None."""
+Parts = list[tuple[Any, "Place | None", "Sequence[int] | None"]]
+"""What is merged: a series of this process, and the place of its namesakes in the others; either may be None. Where the
+place has other bucket boundaries, also the index of the bucket that each of its counts goes to."""
 
 
 def _merge_sum(series: Any, parts: Parts, totals: Totals) -> bool:
     whole = 0
     floats: list[float] = []
-    for own, place in parts:
+    for own, place, _ in parts:
         if own is not None:
             whole += own.whole
             if type(own.part) is float:
@@ -107,7 +108,7 @@ def _merge_sum(series: Any, parts: Parts, totals: Totals) -> bool:
 
 def _merge_last(series: Any, parts: Parts, totals: Totals) -> bool:
     best: tuple[float, int | float] | None = None
-    for own, place in parts:
+    for own, place, _ in parts:
         rule = Rule.LAST if place is None else place.shape.rule
         for stamp, value in _readings(own, place, totals):
             best = (stamp, value) if best is None else _PICK[rule](best, (stamp, value))
@@ -149,14 +150,18 @@ def _merge_histogram(series: Any, parts: Parts, totals: Totals) -> bool:
     counts: list[int] = [0] * width
     sums: list[float] = []
     low, high = inf, -inf
-    for own, place in parts:
+    for own, place, spread in parts:
         if own is not None:
             row = [*own.counts, own.sum]
             sums.append(_as_stored(row.pop()))
             counts = list(map(add, counts, row))
             low, high = min(low, own.low, own.min), max(high, own.high, own.max)
         if place is not None:
-            counts = list(map(add, counts, totals.counts[place.counts : place.counts + width]))
+            if spread is None:
+                counts = list(map(add, counts, totals.counts[place.counts : place.counts + width]))
+            else:
+                for at, count in zip(spread, totals.counts[place.counts : place.counts + len(spread)], strict=True):
+                    counts[at] += count
             sums += (totals.totals[place.totals], totals.rests[place.totals])
             lows = totals.lows[place.lows : place.lows + 4]
             low, high = min(low, lows[0], lows[2]), max(high, -lows[1], -lows[3])
@@ -167,7 +172,7 @@ def _merge_histogram(series: Any, parts: Parts, totals: Totals) -> bool:
 
 def _merge_exponential(series: Any, parts: Parts, totals: Totals) -> bool:
     merged: Exponential | None = None
-    for own, place in parts:
+    for own, place, _ in parts:
         found: list[Exponential] = [] if own is None else [own.snapshot()]
         if place is not None:
             low, high = totals.lows[place.lows], -totals.lows[place.lows + 1]
@@ -175,6 +180,8 @@ def _merge_exponential(series: Any, parts: Parts, totals: Totals) -> bool:
         for one in found:
             merged = one if merged is None else merge(merged, one, series.max_size)
     if merged is not None:
+        if max(len(merged.positive.counts), len(merged.negative.counts)) > series.max_size:  # others may have more
+            merged = Exponential.of(joined((merged.distribution,), series.max_size), merged.sum, merged.min, merged.max)
         series.replace(merged)
     return merged is not None
 

@@ -24,6 +24,7 @@ from otelbridge.cells.shelf import Shelf
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.keeper import Keeper
+from otelbridge.metrics.variants import Variants
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +78,8 @@ class Processes:
     def __init__(self, service: str, directory: Path | None = None) -> None:
         self.totals: Totals | None = None
         """What the other processes had when they were last read; None while this one is alone."""
+        self.variants = Variants()
+        """Finds in them the streams that are one."""
         self.started = time.time_ns()
         """When the group began, in nanoseconds since the epoch."""
         self.degraded = ""

@@ -29,6 +29,7 @@ from otelbridge.metrics._sdk import (
     MetricReaderStorage,
     ViewInstrumentMatch,
     clean_attributes,
+    default_view,
     kind_of,
     reservoir_of,
 )
@@ -330,8 +331,8 @@ class Storage(MetricReaderStorage):
         forks.adopt(self._lock)
         self._limits = limits
         self._streams = streams
-        self._adopted: set[Any] = set()
         self._reads = Reads()
+        self._adopted: dict[object, set[Any]] = {}
         self.merged = merged
 
     def after_fork(self) -> None:
@@ -351,22 +352,39 @@ class Storage(MetricReaderStorage):
         """Give the matches of an instrument, making them the first time."""
         return self._get_or_init_view_instrument_match(instrument)
 
-    def adopt(self, makers: Mapping[Any, MakeMatch]) -> None:
+    def adopt(self, source: object, makers: Mapping[Any, MakeMatch]) -> None:
         """Read streams that come from elsewhere, and those that were adopted before no longer.
 
         Args:
+            source: Where they come from.
             makers: What makes the match of each, by the instrument that stands for it.
         """
         with self._lock:
             matches = self._instrument_view_instrument_matches
-            for instrument in self._adopted - makers.keys():
-                for match in matches.pop(instrument):
-                    match.stream.matches.remove(match)
+            for instrument in self._adopted.get(source, set()) - makers.keys():
+                for match in matches.pop(instrument, ()):
+                    if isinstance(match, SharedMatch):
+                        match.stream.matches.remove(match)
+            self._adopted[source] = set(makers)
             for instrument, make in makers.items():
                 if instrument not in matches:
                     aggregations, reads = self._instrument_class_aggregation, self._reads_of(instrument)
                     matches[instrument] = [make(instrument, aggregations, merged=self.merged, reads=reads)]
-            self._adopted = set(makers)
+
+    def release(self) -> None:
+        """Read what comes from elsewhere no longer."""
+        for source in list(self._adopted):
+            self.adopt(source, {})
+
+    def preference(self, instrument: Any) -> tuple[str, int]:
+        """Tell what the reader makes of an instrument that no view selects.
+
+        Returns:
+            The name of its kind of aggregation, and how many attribute sets are kept apart where that is its own.
+        """
+        view = default_view()
+        kind = kind_of(ViewInstrumentMatch(view, instrument, self._instrument_class_aggregation))
+        return ("" if kind is None else kind.name), self._limits.of(view, instrument).apart
 
     def tidy(self) -> None:
         """Drop what was not observed for long, so that there is room for what is observed now."""
@@ -387,11 +405,6 @@ class Storage(MetricReaderStorage):
     def resource(self) -> Resource:
         """Whose measurements these are."""
         return self._sdk_config.resource
-
-    def forget(self, instrument: Any) -> None:
-        """Read an instrument no longer."""
-        with self._lock:
-            self._unname(self._instrument_view_instrument_matches.pop(instrument, []))
 
     def create_match(self, view: View, instrument: Any) -> Any:
         """Make the match of a view and an instrument: shared where the kind of aggregation allows it."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.sdk.metrics import ObservableCounter, UpDownCounter
 
 from otelbridge.concurrency import forks
-from otelbridge.metrics._sdk import advised_boundaries, kind_name, view_keys, view_name
-from otelbridge.metrics.identity import StreamIdentity, encode_attributes
+from otelbridge.metrics._sdk import describe_keys, kind_name, view_description, view_keys, view_name
+from otelbridge.metrics.identity import StreamIdentity, StreamKey, encode_attributes, key_of
 from otelbridge.metrics.kinds import Kind
 from otelbridge.metrics.limits import Terms
 from otelbridge.metrics.merging import PER_WORKER, merge_rule, shape_of
@@ -19,7 +19,7 @@ from otelbridge.metrics.secrets import as_they_are
 from otelbridge.metrics.streams import Sharing, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from opentelemetry.sdk.metrics.view import View
 
@@ -34,21 +34,21 @@ class StreamRegistry:
     """Makes streams and gives them again.
 
     Args:
-        views: The provider's views.
         processes: The group of processes this one belongs to; None keeps to itself.
         series_limit: How many attribute sets all streams keep apart together.
         hide: Hides what may not be shown of an attribute set.
     """
 
-    def __init__(
-        self, views: Sequence[View], processes: Processes | None, series_limit: int, hide: Hide = as_they_are
-    ) -> None:
-        self._positions = {id(view): position for position, view in enumerate(views)}
-        self._processes = processes
+    def __init__(self, processes: Processes | None, series_limit: int, hide: Hide = as_they_are) -> None:
+        self.processes = processes
+        """The group of processes."""
         self.hide = hide
         """Hides what may not be shown of an attribute set."""
+        self.own: dict[bytes, StreamIdentity] = {}
+        """The identity of each stream of an instrument of this process, by its key."""
         self._streams: dict[object, Any] = {}
         self._lock = forks.lock()
+        self._slots: dict[object, int] = {}
         self.held = Quota(
             series_limit,
             "This process has reached its limit of %d attribute sets in all; further ones are counted together under "
@@ -87,7 +87,9 @@ class StreamRegistry:
             key: What `add` was given.
         """
         with self._lock:
-            self._streams.pop(key, None)
+            stream = self._streams.pop(key, None)
+        if stream is not None:
+            stream.close()
 
     def tidy(self) -> None:
         """Hide what is idle, in every stream."""
@@ -121,11 +123,11 @@ class StreamRegistry:
         Returns:
             The stream; the same one for the same arguments.
         """
-        sharing = self._sharing(instrument, view, kind, limit, observed=False)
-        key = (id(instrument) if sharing is None else sharing.identity, id(view), kind, limit.sets)
+        key = (id(instrument), id(view), kind, limit.sets)
         with self._lock:
             stream = self._streams.get(key)
             if stream is None:
+                sharing = self._sharing(instrument, view, kind, limit, observed=False)
                 name, keep = view_name(view) or instrument.name, view_keys(view)
                 terms = self._terms(view, limit, lasting=kind.name == "sum" and isinstance(instrument, UpDownCounter))
                 stream = self._streams[key] = Stream(name, kind, keep, terms, sharing, hide=self.hide)
@@ -143,15 +145,15 @@ class StreamRegistry:
         Returns:
             The stream; the same one for the same arguments.
         """
-        sharing = self._sharing(instrument, view, kind, limit, observed=True)
-        if sharing is None:
-            raise ValueError("an observed stream belongs to a group of processes")
-        key = (sharing.identity, id(view), kind, limit.sets)
-        # Where processes are not added, each keeps its last value, sum or not.
-        kept = Kind("last") if sharing.shape.marks else kind
+        key = (id(instrument), id(view), kind, limit.sets)
         with self._lock:
             stream = self._streams.get(key)
             if stream is None:
+                sharing = self._sharing(instrument, view, kind, limit, observed=True)
+                if sharing is None:
+                    raise ValueError("an observed stream belongs to a group of processes")
+                # Where processes are not added, each keeps its last value, sum or not.
+                kept = Kind("last") if sharing.shape.marks else kind
                 name, keep = view_name(view) or instrument.name, view_keys(view)
                 stream = self._streams[key] = ObservedStream(
                     name,
@@ -169,25 +171,40 @@ class StreamRegistry:
         return Terms(limit.sets, self.held, self._shown, getattr(view, "forget_after", None), lasting)
 
     def _sharing(self, instrument: Any, view: View, kind: Kind, limit: Limit, *, observed: bool) -> Sharing | None:
-        if self._processes is None:
+        if self.processes is None:
             return None
         rule = merge_rule(instrument, kind, getattr(view, "merge", None))
         scope = instrument.instrumentation_scope
-        boundaries = advised_boundaries(instrument)
-        identity = StreamIdentity(
+        slot = self._slots.get((id(instrument), id(view)), 0)  # readers come in the same order in every process
+        self._slots[id(instrument), id(view)] = slot + 1
+        key = StreamKey(
             scope=scope.name,
             version=scope.version,
             schema_url=scope.schema_url,
             scope_attributes=encode_attributes(scope.attributes or {}).decode(),
             instrument=kind_name(instrument),
-            name=instrument.name,
+            name=view_name(view) or instrument.name,
             unit=instrument.unit,
-            description=instrument.description,
-            boundaries=None if boundaries is None else tuple(map(float, boundaries)),
-            view=self._positions.get(id(view), -1),
             kind=kind.name,
-            details=json.dumps([kind.bounds, kind.extremes, kind.max_size, kind.max_scale, rule]),
-            limit=limit.apart,
+            keep=describe_keys(view),
+            rule=rule,
+            slot=slot,
         )
-        shape = shape_of(kind, rule, observed=observed)
-        return Sharing(self._processes, identity.encode(), shape, rule == PER_WORKER)
+        identity = StreamIdentity(
+            key=key,
+            description=view_description(view) or instrument.description,
+            bounds=kind.bounds,
+            extremes=kind.extremes,
+            max_size=kind.max_size,
+            max_scale=kind.max_scale,
+            limit=limit.sets,
+            apart=limit.apart,
+            forget_after=getattr(view, "forget_after", None),
+        )
+        code = identity.encode()
+        while key_of(code) in self.own:  # two views that do the same, or two instruments that a view makes alike
+            key = replace(key, occurrence=key.occurrence + 1)
+            identity = replace(identity, key=key)
+            code = identity.encode()
+        self.own[key_of(code)] = identity
+        return Sharing(self.processes, code, shape_of(kind, rule, observed=observed), rule == PER_WORKER)

@@ -13,7 +13,7 @@ from weakref import WeakSet, WeakValueDictionary
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics._sdk import clean_attributes
-from otelbridge.metrics.identity import encode_attributes
+from otelbridge.metrics.identity import encode_attributes, key_of
 from otelbridge.metrics.idle import Idle
 from otelbridge.metrics.limits import Terms, report_overflow
 from otelbridge.metrics.merger import Merger
@@ -105,7 +105,7 @@ class Stream:
         self._changing = False
         self._waiting: deque[Callable[[], object]] = deque()
         """Series to be hidden or shown as soon as the one is that is just being so."""
-        self._counted = 0
+        self._admitted = 0
         self._overflow: Series | None = None
         self.latest_start = 0
         """When the youngest series began. A clock that was set back may be before that."""
@@ -115,7 +115,10 @@ class Stream:
         """What remembers series."""
         # Reentrant: a signal handler or finalizer may record while this thread makes a series.
         self._lock = forks.lock()
-        self._merger = None if sharing is None else Merger(name, kind, terms, OVERFLOW, observed=observed)
+        self._merger = None
+        if sharing is not None:
+            key, variants = key_of(sharing.identity), sharing.processes.variants
+            self._merger = Merger(name, kind, terms, OVERFLOW, key, variants, observed=observed)
         self._idle = Idle(terms.forget_after)
 
     @property
@@ -144,7 +147,7 @@ class Stream:
         own, hidden = self._parts()
         if not self.sharing.shape.adds:
             hidden = {}
-        return self._merger.merge(own, hidden, totals, self.sharing.identity, self.sharing.processes.started)
+        return self._merger.merge(own, hidden, totals, self.sharing.processes.started)
 
     def _parts(self) -> tuple[dict[bytes, Series], dict[bytes, Cell]]:
         """Give what this process adds to the group: shown series, and the cells of hidden ones. One may be in both."""
@@ -155,6 +158,11 @@ class Stream:
                 hidden = self._hidden_cells.copy()
                 if changes == self._changes:  # else a signal handler has come in between
                     return own, hidden
+
+    def close(self) -> None:
+        """Show nothing of other processes any longer, so that other streams have the room."""
+        if self._merger is not None:
+            self._merger.close()
 
     def origin(self, series: Series) -> Series | None:
         """Give this process' own series of the same attributes as a merged one, if there is one."""
@@ -299,9 +307,9 @@ class Stream:
 
     def _count(self) -> None:
         """Tell the quota how many series are shown. What a signal handler miscounts is put right by the next call."""
-        grown = len(self._series) - self._counted
+        grown = len(self._series) - self._admitted
         if grown and self.terms.held is not None:
-            self._counted += grown
+            self._admitted += grown
             self.terms.held.add(grown)
 
     def _overflowing(self) -> Series:

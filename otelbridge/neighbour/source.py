@@ -71,7 +71,7 @@ class Neighbour:
         self._streams: StreamRegistry | None = None
         self._processes: Processes | None = None
         self._limit = 0
-        self._known: dict[tuple[Part, Foreign], tuple[Any, ForeignStream]] = {}
+        self._known: dict[tuple[Part, object], tuple[Any, ForeignStream]] = {}
         self._met: set[bytes] = set()
         self._baseline = Baseline()
         self._before: Rows | None = None
@@ -120,7 +120,7 @@ class Neighbour:
             except ValueError as error:  # another version of this package may have written it
                 warn_once((client.PACKAGE, "guest"), "A metric of another process cannot be shown: %s", error)
             else:
-                self._stream("everywhere", foreign)
+                self._stream("everywhere", foreign, own=False)
 
     def wire(self, storage: Storage) -> None:
         """See `otelbridge.metrics.foreign.Source`."""
@@ -128,11 +128,12 @@ class Neighbour:
         with self._lock:
             known = list(self._known.items())
         storage.adopt(
+            self,
             {
                 instrument: partial(ForeignMatch, stream=stream)
                 for (part, _), (instrument, stream) in known
                 if part in fits
-            }
+            },
         )
 
     def before_fork(self) -> None:
@@ -244,21 +245,35 @@ class Neighbour:
         return {each: found[each] if each in found else self._counted.get(each, {}) for each in collectors}
 
     def _feed(self, part: Part, rows: Mapping[Foreign, list[Any]]) -> None:
+        fed: dict[object, tuple[Foreign, list[Any]]] = {}
         for foreign, each in rows.items():
-            stream = self._stream(part, foreign)
+            known, found = fed.setdefault(foreign.key, (foreign, []))
+            if known is not foreign:
+                warn_once(
+                    (client.PACKAGE, "described", foreign.name),
+                    "Two collectors of prometheus_client describe %.200s in two ways: %.100r is shown, and several "
+                    "series with the labels of one another are shown as one. Rename one.",
+                    foreign.name,
+                    known.help,
+                )
+            found += self._baseline.take_off(foreign, each) if part == "everywhere" else each
+        for foreign, each in fed.values():
+            stream = self._stream(part, foreign, own=True)
             if stream is not None:
-                stream.feed(self._baseline.take_off(foreign, each) if part == "everywhere" else each)
-        for (whose, foreign), (_, stream) in list(self._known.items()):
-            if whose == part and foreign not in rows:
+                stream.feed(each)
+        for (whose, key), (_, stream) in list(self._known.items()):
+            if whose == part and key not in fed:
                 stream.feed(())
                 if stream.alone and not stream.shown:
-                    self._drop(part, foreign)
+                    self._drop(part, stream.foreign)
 
-    def _stream(self, part: Part, foreign: Foreign) -> ForeignStream | None:
+    def _stream(self, part: Part, foreign: Foreign, *, own: bool) -> ForeignStream | None:
         with self._lock:
-            known = self._known.get((part, foreign))
-            if known is not None:
+            known = self._known.get((part, foreign.key))
+            if known is not None and (known[1].foreign == foreign or not own):
                 return known[1]
+            if known is not None and self._streams is not None:
+                self._streams.drop((part, foreign.key))
             if self._streams is None or len(self._known) >= _MOST:
                 warn_once(
                     (client.PACKAGE, "most"),
@@ -269,19 +284,19 @@ class Neighbour:
                 return None
             processes, hide = self._processes if part == "everywhere" else None, self._streams.hide
             stream = self._streams.add(
-                (part, foreign),
+                (part, foreign.key),
                 lambda terms: ForeignStream(foreign, terms, processes, started=self._started, hide=hide),
                 self._limit,
             )
-            self._known[part, foreign] = (create_foreign_instrument(foreign, self._scope), stream)
+            self._known[part, foreign.key] = (create_foreign_instrument(foreign, self._scope), stream)
             return stream
 
     def _drop(self, part: Part, foreign: Foreign) -> None:
         with self._lock:
-            del self._known[part, foreign]
+            del self._known[part, foreign.key]
             self._met.discard(foreign.encode())  # another process may have it some day
             if self._streams is not None:
-                self._streams.drop((part, foreign))
+                self._streams.drop((part, foreign.key))
 
 
 def _finalize(util: Any, neighbour: Neighbour) -> None:

@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics.view import (
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics._sdk import create_instrument
-from otelbridge.metrics.identity import encode_attributes
+from otelbridge.metrics.identity import encode_attributes, key_of
 from otelbridge.metrics.kinds import Kind
 from otelbridge.metrics.merging import PER_WORKER, shape_of
 from otelbridge.metrics.readers import SharedMatch
@@ -122,7 +122,9 @@ class ForeignStream(Stream):
     def alone(self) -> bool:
         """Whether no other process has series of this metric."""
         totals = None if self.sharing is None else self.sharing.processes.totals
-        return totals is None or self.sharing is None or not totals.places.get(self.sharing.identity)
+        return self.sharing is None or not any(
+            each.places for each in self.sharing.processes.variants.of(key_of(self.sharing.identity), totals)
+        )
 
     def merged(self) -> list[Any]:
         """See `Stream.merged`. Where processes are kept apart and only one has the metric, it needs no label."""

@@ -13,18 +13,20 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field
+from itertools import accumulate
 from math import inf
-from operator import sub
+from operator import add, sub
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import ObservableCounter, ObservableUpDownCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality, ExponentialHistogramDataPoint
 from opentelemetry.sdk.metrics.export import Buckets as SdkBuckets
 
-from otelbridge.cells.exponential import Buckets, Distribution
+from otelbridge.cells.exponential import Buckets, Distribution, coarser
 from otelbridge.metrics.current import HistogramReading, Reading
 from otelbridge.metrics.identity import encode_attributes
 from otelbridge.metrics.scales import Exponential, subtract
+from otelbridge.metrics.variants import spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -46,8 +48,11 @@ class Vector:
     """When they were read, in nanoseconds since the epoch."""
 
     streams: dict[str, dict[str, Seen]] = field(default_factory=dict[str, dict[str, Seen]])
-    """The values of each series by the identity of its stream and the code of its attributes, as
+    """The values of each series by the key of its stream and the code of its attributes, as
     `otelbridge.metrics.identity` writes them."""
+
+    bounds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    """The bucket boundaries of histograms, by the key of the stream."""
 
 
 @dataclass(frozen=True)
@@ -87,22 +92,27 @@ class Deltas:
         """
         found: list[CurrentStream] = []
         # What is not shown now may be shown again: it was sent all the same.
-        seen = dict(before.streams)
+        seen, bounds = dict(before.streams), dict(before.bounds)
         codes: dict[int, tuple[Any, str]] = {}
         points, now = 0, before.time
         for stream in streams:
             if not self._wants(stream):
                 found.append(stream)
                 continue
-            key = stream.identity.decode()
+            key = stream.key.decode()
             known = seen[key] = dict(seen.get(key, {}))
-            changed = self._changed(stream, known, before.time, codes)
+            moved = False
+            if stream.kind == "histogram":
+                # Another process, which has other boundaries, may have sent what was before.
+                moved = _move(known, bounds.get(key), stream.points[0].explicit_bounds)
+                bounds[key] = [*stream.points[0].explicit_bounds]
+            changed = self._changed(stream, known, before.time, codes, moved=moved)
             now = max(now, stream.points[0].time_unix_nano)
             if changed:
                 points += len(changed)
                 found.append(_with(stream, changed))
         self._codes = codes
-        return Change(found, Vector(now, seen), points)
+        return Change(found, Vector(now, seen, bounds), points)
 
     def anew(self, streams: Iterable[CurrentStream]) -> Change:
         """Begin with totals as if all of them had been sent.
@@ -118,12 +128,20 @@ class Deltas:
         return Change(totals, change.vector, 0)
 
     def _wants(self, stream: CurrentStream) -> bool:
-        return bool(stream.identity) and stream.kind in _SUBTRACT and isinstance(stream.instrument, self._wanted)
+        return bool(stream.key) and stream.kind in _SUBTRACT and isinstance(stream.instrument, self._wanted)
 
     def _changed(
-        self, stream: CurrentStream, known: dict[str, Seen], since: int, codes: dict[int, tuple[Any, str]]
+        self,
+        stream: CurrentStream,
+        known: dict[str, Seen],
+        since: int,
+        codes: dict[int, tuple[Any, str]],
+        *,
+        moved: bool,
     ) -> list[Any]:
         read, counted, difference = _READ[stream.kind], _COUNTED[stream.kind], _SUBTRACT[stream.kind]
+        if moved:
+            difference = _moved_histogram
         observed = isinstance(stream.instrument, _OBSERVED)
         changed: list[Any] = []
         for point in stream.points:
@@ -164,6 +182,32 @@ def _number(point: Any, before: Seen, now: Seen, start: int, monotonic: bool, ob
     return delta
 
 
+def _move(known: dict[str, Seen], before: Sequence[float] | None, now: Sequence[float]) -> bool:
+    """Put what was counted between some boundaries into the buckets of others; tell whether they are others."""
+    to = None if before is None else spread(before, now)
+    if to is None:
+        return False
+    for code, (total, *counts) in known.items():
+        moved = [0] * (len(now) + 1)
+        for at, count in zip(to, counts, strict=False):
+            moved[at] += count
+        known[code] = [total, *moved]
+    return True
+
+
+def _moved_histogram(
+    point: Any, before: Seen, now: Seen, start: int, monotonic: bool, observed: bool
+) -> HistogramReading | None:
+    """Give the change of a histogram whose earlier counts lie in higher buckets than they would today."""
+    if before is not None:
+        # Up to a boundary that both have the change is exact, and up to another one it is no more than up to the next.
+        change = list(accumulate(map(sub, now[1:], before[1:])))
+        exact = [*accumulate(reversed(change), min)][::-1]
+        steps = map(sub, exact, [0, *exact])
+        now = [now[0], *map(add, before[1:], steps)]
+    return _histogram(point, before, now, start, monotonic, observed)
+
+
 def _histogram(
     point: Any, before: Seen, now: Seen, start: int, _monotonic: bool, _observed: bool
 ) -> HistogramReading | None:
@@ -185,6 +229,8 @@ def _exponential(
 ) -> ExponentialHistogramDataPoint | None:
     after = _as_exponential(now)
     known = None if before is None else _as_exponential(before)
+    if known is not None and _has_buckets(known) and known.scale < after.scale:
+        after = _coarser(after, known.scale)  # another process, with room for fewer buckets, has sent what was before
     change = after if known is None else subtract(after, known)
     # It gives the later one whole where there is less in it than there was.
     if not change.count or (known is not None and known.count and change is after):
@@ -204,6 +250,16 @@ def _exponential(
         max=-inf,
         exemplars=point.exemplars,
     )
+
+
+def _has_buckets(value: Exponential) -> bool:
+    return bool(value.positive.counts or value.negative.counts)
+
+
+def _coarser(value: Exponential, scale: int) -> Exponential:
+    change = value.scale - scale
+    sides = coarser(value.positive, change), coarser(value.negative, change)
+    return Exponential.of(Distribution(scale, value.zero_count, *sides), value.sum, value.min, value.max)
 
 
 def _as_exponential(seen: Seen) -> Exponential:

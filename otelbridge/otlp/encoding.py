@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from otelbridge.metrics.wire import block, unsigned
+from otelbridge.otlp.joining import joined
 from otelbridge.otlp.points import exponentials, gauges, histograms, numbers
 from otelbridge.otlp.requests import MAX_REQUEST, EncodedStream, Request, cut
 from otelbridge.otlp.summaries import summaries
@@ -91,7 +92,7 @@ class Encoder:
         return self._finish(
             self._stream(around, scope, stream, stream.kind, stream.points, _totals(stream), lasting=stream.lasting)
             for scope, streams_of_scope in _encoded(scopes)
-            for stream in streams_of_scope
+            for stream in joined(streams_of_scope)
         )
 
     def encode_data(self, data: MetricsData) -> list[Request]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from otelbridge.cells.private import Directory, Entry
 
-_MAGIC: Final = b"otelbridge deltas 1\n"
+_MAGIC: Final = b"otelbridge deltas 2\n"
 _HEAD: Final = struct.Struct("<II")
 _PAUSE: Final = 0.005
 # Written at every push, and read at few: speed counts for more than size.
@@ -195,7 +195,7 @@ def _signature(status: os.stat_result) -> _Signature:
 
 
 def _written(page: _Page) -> bytes:
-    said = json.dumps([page.vector.time, page.vector.streams], separators=(",", ":")).encode()
+    said = json.dumps([page.vector.time, page.vector.streams, page.vector.bounds], separators=(",", ":")).encode()
     parts = [_HEAD.pack(len(said), len(page.requests)), said]
     for request in page.requests:
         parts += (_HEAD.pack(len(request.body), request.points), request.body)
@@ -211,7 +211,7 @@ def _parsed(content: bytes) -> _Page:
         size, count = _HEAD.unpack_from(data)
         at = _HEAD.size + size
         said: Any = json.loads(data[_HEAD.size : at])
-        moment, streams = said
+        moment, streams, bounds = said
         requests: list[Request] = []
         for _ in range(count):
             length, points = _HEAD.unpack_from(data, at)
@@ -220,7 +220,7 @@ def _parsed(content: bytes) -> _Page:
             at += length
         if at != len(data):
             raise ValueError(f"it has {len(data)} bytes instead of {at}")
-        vector = Vector(int(moment), {key: dict(series) for key, series in streams.items()})
+        vector = Vector(int(moment), {key: dict(series) for key, series in streams.items()}, dict(bounds))
         return _Page(vector, tuple(requests))
     except (zlib.error, struct.error, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from error

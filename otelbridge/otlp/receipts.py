@@ -15,7 +15,7 @@ from otelbridge.cells.names import RECEIPT
 from otelbridge.cells.private import opened, replace
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.foreign import is_foreign
-from otelbridge.metrics.identity import encode_attributes
+from otelbridge.metrics.identity import encode_attributes, key_of
 from otelbridge.metrics.readers import SharedMatch
 
 if TYPE_CHECKING:
@@ -110,17 +110,13 @@ def _texts(storage: Storage) -> Iterable[bytes]:
                 if not series.silent  # nobody else knows of those yet
             ]
             if lines:
-                yield b"\n".join((sharing.identity, *sorted(lines)))
+                yield b"\n".join((key_of(sharing.identity), *sorted(lines)))
 
 
-def _buckets(series: Any) -> bytes:
-    value = series.snapshot()
-    return repr((value.scale, value.zero_count, value.positive, value.negative)).encode()
-
-
+# Of histograms not the buckets: those of another version of the program may be others.
 _VALUES: dict[str, Callable[[Any], bytes]] = {
     "sum": lambda series: repr(series.value).encode(),
     "last": lambda series: repr(series.last).encode(),
-    "histogram": lambda series: repr([*series.counts, series.sum]).encode(),
-    "exponential": _buckets,
+    "histogram": lambda series: repr([sum(series.counts), series.sum]).encode(),
+    "exponential": lambda series: repr(series.count).encode(),
 }

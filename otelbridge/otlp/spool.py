@@ -43,9 +43,8 @@ from otelbridge.otlp.reader import component_of, create_delivery, destination_ke
 from otelbridge.otlp.receipts import forget_receipts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
-    from opentelemetry.sdk.metrics.view import View
     from opentelemetry.sdk.resources import Resource
 
     from otelbridge.cells.group import GroupDirectory
@@ -83,7 +82,6 @@ class VisitingReader(PushReader):
             component=component_of(outlet.otlp),
             **preferences(outlet.otlp),
         )
-        self._visited = visit
         self._seconds = outlet.otlp.timeout
 
     def deliver(self) -> bool:
@@ -91,7 +89,6 @@ class VisitingReader(PushReader):
         return self._ticker.ask(self._seconds, last=True)()
 
     def _look(self, storage: Storage) -> tuple[Resource, Sequence[CurrentStream]] | None:
-        self._visited.recognise(storage)
         found = super()._look(storage)
         return None if self._receipts is not None and self._receipts.has(self._digest) else found
 
@@ -132,16 +129,12 @@ class Spool:
     Args:
         processes: The group this process belongs to.
         config: The settings: the service, the destinations, the limits.
-        views: The provider's views.
         sources: Makes what shows metrics of other clients that killed processes had.
     """
 
-    def __init__(
-        self, processes: Processes, config: Config, views: Sequence[View], sources: Callable[[], Sequence[Source]]
-    ) -> None:
+    def __init__(self, processes: Processes, config: Config, sources: Callable[[], Sequence[Source]]) -> None:
         self._processes = processes
         self._config = config
-        self._views = views
         self._sources = sources
         self._service = config.service_name or ""
         keys = destination_keys(config.otlp)
@@ -287,7 +280,6 @@ class Spool:
             resource,
             AlwaysOffExemplarFilter(),
             shutdown_on_exit=False,
-            views=self._views,
             cardinality_limit=self._config.cardinality_limit,
             series_limit=self._config.series_limit,
             processes=visit,
@@ -300,7 +292,6 @@ def start_spool(
     config: Config,
     processes: Processes | None,
     resource: Resource,
-    views: Iterable[View],
     sources: Callable[[], Sequence[Source]] = tuple,
 ) -> Spool | None:
     """Write down whose totals this group's are, and look for those of groups that were killed.
@@ -309,7 +300,6 @@ def start_spool(
         config: The settings.
         processes: The group this process belongs to; None for one that counts for itself.
         resource: What this group pushes under.
-        views: The provider's views.
         sources: Makes what shows metrics of other clients that killed processes had.
 
     Returns:
@@ -319,6 +309,6 @@ def start_spool(
         return None
     announce(processes.directory, config.service_name or "", resource)
     forget_receipts(processes.directory)
-    spool = Spool(processes, config, list(views), sources)
+    spool = Spool(processes, config, sources)
     spool.start()
     return spool

@@ -7,8 +7,9 @@ Prometheus". What it leaves open is decided so:
   a gauge ``q_count``): the younger is left out, with one warning.
 - Two metrics of one name and type but different help or unit: the first one's is kept, and all series.
 - Two series whose labels are equal once translated: sums and histograms are added up, since they count different
-  things under one name; of gauges the latest is shown; histograms with unlike buckets cannot be added, so the
-  younger is left out. One warning each.
+  things under one name; of gauges the latest is shown. Of histograms with unlike buckets, those of the first are
+  shown (of exponential and explicit ones the explicit): what is counted in another bucket is counted in the lowest
+  that is sure to hold it. One warning each.
 """
 
 from __future__ import annotations

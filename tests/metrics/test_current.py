@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from otelbridge.metrics._sdk import InstrumentationScope, create_instrument
 from otelbridge.metrics.current import Current
+from otelbridge.metrics.kinds import Kind
+from otelbridge.metrics.limits import Terms
 from otelbridge.metrics.provider import MeterProvider
+from otelbridge.metrics.readers import SharedMatch
+from otelbridge.metrics.streams import Stream
+from otelbridge.metrics.view import View
 
 
 @pytest.fixture
@@ -90,13 +96,20 @@ def test_forgotten_series_and_instruments_are_not_kept(told) -> None:
     assert sum(held) == 2
 
 
-def test_a_removed_instrument_is_not_kept(told) -> None:
+def test_an_instrument_that_is_read_no_longer_is_not_kept(told) -> None:
     provider, read, current = told
-    counter: Any = provider.get_meter("m").create_counter("c")
-    counter.add(1)
+    source, (storage,) = object(), provider._consumer._reader_storages.values()
+    instrument, stream = (
+        create_instrument("counter", "c", InstrumentationScope("m"), "", ""),
+        Stream("c", Kind("sum"), None, Terms()),
+    )
+    stream.find({}).record(1)
+    view = View(instrument_name="c")
+    storage.adopt(source, {instrument: lambda *made, **how: SharedMatch(view, *made, stream, **how)})
     assert "c" in read()
     assert len(current._streams) == 1
-    provider._consumer.unregister(counter)
+    storage.adopt(source, {})
+    assert stream.matches == []
     assert read() == {}
     assert current._streams == {}
     assert current._readings == {}

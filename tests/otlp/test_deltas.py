@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk import metrics as sdk
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
-from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, ExponentialBucketHistogramAggregation
 
+from otelbridge.cells.evidence import GROUP_VARIABLE
 from otelbridge.diagnostics import forget_warnings
 from otelbridge.metrics.current import Current, CurrentStream, HistogramReading
 from otelbridge.metrics.processes import Processes
@@ -29,7 +30,7 @@ from tests.otlp.pushing import destination
 from tests.otlp.spooling import Programs, eventually, parsed, points
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tests.otlp.spooling import Point
@@ -41,9 +42,12 @@ _UNAVAILABLE = answer(503)
 class _Recorder:
     """A process of a group, whose totals are compared."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, bounds: Sequence[float] = (1.0, 10.0), max_size: int = 8) -> None:
         self._reader = InMemoryMetricReader()
-        views = [View(instrument_name="exponential", aggregation=ExponentialBucketHistogramAggregation(max_size=8))]
+        views = [
+            View(instrument_name="exponential", aggregation=ExponentialBucketHistogramAggregation(max_size)),
+            View(instrument_name="explicit", aggregation=ExplicitBucketHistogramAggregation(bounds)),
+        ]
         self._provider = MeterProvider(
             [self._reader], views=views, processes=Processes("deltas", directory), shutdown_on_exit=False
         )
@@ -189,12 +193,47 @@ def test_a_sum_without_a_count_is_none_yet() -> None:
     recorded.bucket_counts, recorded.sum = [0, 0], 2.5
     instrument = MeterProvider(shutdown_on_exit=False).get_meter("lib").create_histogram("h")
     stream = CurrentStream(instrument, SimpleNamespace(_name="h", _description=""), "histogram")
-    stream.identity, stream.points = b"h", [recorded]
+    stream.key, stream.points = b"h", [recorded]
     first = Deltas(_DELTA).since(Vector(1), [stream])
     assert first.points == 0
     recorded.bucket_counts = [0, 1]
     (changed,) = Deltas(_DELTA).since(first.vector, [stream]).streams
     assert [(point.count, point.sum) for point in changed.points] == [(1, 2.5)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_versions_that_push_in_turn_send_each_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Whatever buckets each of them has."""
+    monkeypatch.setenv(GROUP_VARIABLE, "deltas")
+    chance = random.Random(seed)
+    versions = [_Recorder(tmp_path, *each) for each in (((1.0, 10.0), 160), ((1.0, 2.0, 5.0, 10.0), 2), ((3.0,), 20))]
+    vector = Vector(1)
+    sent: dict[str, tuple[int, float]] = {"explicit": (0, 0.0), "exponential": (0, 0.0)}
+    up_to: dict[float, int] = {1.0: 0, 10.0: 0}
+    recorded: list[float] = []
+    for _ in range(60):
+        for _ in range(chance.randrange(4)):
+            recorded.append(chance.choice([0.0, 0.5, 1.0, 1.5, 2.5, 4.0, 7.0, 20.0]))
+            for name in sent:
+                chance.choice(versions).meter.create_histogram(name).record(recorded[-1])
+        pushing = chance.choice(versions)
+        pushing.vector = vector
+        for name, stream in pushing.change().items():
+            (point,) = stream.points
+            sent[name] = (sent[name][0] + point.count, sent[name][1] + point.sum)
+            if name == "explicit":
+                assert min(point.bucket_counts) >= 0
+                for bound in up_to.keys() & set(point.explicit_bounds):
+                    at = point.explicit_bounds.index(bound)
+                    up_to[bound] += sum(point.bucket_counts[: at + 1])
+        vector = pushing.vector
+        assert sent == dict.fromkeys(sent, (len(recorded), sum(recorded)))
+    for version in versions:
+        version.close()
+    # Some versions do not tell what lies below these.
+    assert all(up_to[bound] <= sum(amount <= bound for amount in recorded) for bound in up_to)
 
 
 def test_what_is_not_shown_for_a_while_is_not_sent_again(recorder: _Recorder) -> None:

@@ -204,13 +204,24 @@ def test_exponential_histograms_with_the_same_labels_are_added_at_the_coarser_sc
 
 
 @pytest.mark.parametrize(
-    "younger", [histogram([10, 20], (2.0,), 45.0, {"a_b": 1}), exponential(0, {0: 5}, attributes={"a_b": 1})]
+    ("other", "buckets"),
+    [
+        (histogram([10, 20], (2.0,), 45.0, {"a_b": 1}), [1, 12, 24]),
+        (histogram([10, 20, 30], (1.0, 3.0), 45.0, {"a_b": 1}), [11, 2, 54]),
+        (exponential(0, {0: 5, -1: 6, 1: 7}, zero=3, total=45.0, attributes={"a_b": 1}), [10, 7, 11]),
+    ],
 )
-def test_histograms_that_cannot_be_added_leave_out_the_younger(younger, caplog) -> None:
-    older = histogram([1, 2], (1.0,), 4.5, {"a.b": 1})
-    found = build(histograms("h", older), histograms("h", younger))["h"]
-    assert found.points == [older]
-    assert "the younger is left out, since they cannot be added up" in told(caplog)[0]
+@pytest.mark.parametrize("exponential_first", [False, True])
+def test_of_histograms_with_other_buckets_each_count_goes_where_it_is_sure_to_lie(
+    other, buckets, exponential_first
+) -> None:
+    older = histogram([1, 2, 4], (1.0, 2.0), 4.5, {"a.b": 1})
+    given = [older, other]
+    if exponential_first and hasattr(other, "scale"):
+        given.reverse()
+    (point,) = build(*(histograms("h", each) for each in given))["h"].points
+    assert (point.explicit_bounds, point.bucket_counts) == ((1.0, 2.0), buckets)
+    assert (point.count, point.sum) == (older.count + other.count, 49.5)
 
 
 # Values and attributes nobody should record.

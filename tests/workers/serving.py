@@ -41,10 +41,26 @@ LOADED_ONCE = {"gunicorn preload", "gunicorn gevent preload", "uwsgi", "uwsgi py
 
 @contextmanager
 def served(
-    name: str, *more: str, environment: Mapping[str, str], log_file: Path, workers: int = LENGTHS.workers
+    name: str,
+    *more: str,
+    environment: Mapping[str, str],
+    log_file: Path,
+    workers: int = LENGTHS.workers,
+    module: str | None = None,
 ) -> Iterator[Server]:
-    """Run the service for as long as the block lasts, from the moment that all its workers are there."""
+    """Run the service for as long as the block lasts, from the moment that all its workers are there.
+
+    Args:
+        name: One of `SERVERS`.
+        *more: More command line options.
+        environment: Added to the environment.
+        log_file: Where its output goes.
+        workers: How many workers.
+        module: Another service than that of `SERVERS`; its applications have the same names.
+    """
     kind, app, options = SERVERS[name]
+    if module is not None:
+        app = f"{module}:{app.partition(':')[2]}"
     port = free_port()
     command = COMMANDS[kind](app, port, workers)
     if not Path(command[0]).exists():
