@@ -47,15 +47,37 @@ class GroupDirectory(Directory):
 
     Args:
         directory: The directory.
+        started_ns: When the group began, where it is not written there; None for now.
 
     Attributes:
         started_ns: When the first process of the group began, in nanoseconds since the epoch; the same for all.
     """
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, started_ns: int | None = None) -> None:
         super().__init__(directory.path, directory.held)
-        self.started_ns = _started(directory)
+        self.started_ns = _started(directory, started_ns)
         self._presence = join(directory / PRESENT)
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is still there."""
+        try:
+            self.stat()
+        except OSError:
+            return False
+        return True
+
+    def restore(self, user: Directory) -> None:
+        """Make the directory anew after it was removed. All that refers to this object goes on with the new one.
+
+        Args:
+            user: The user's directory.
+
+        Raises:
+            OSError: If it cannot be made.
+        """
+        again = group_directory(user, self.path.name, self.started_ns)
+        self.path, self._held, self._presence = again.path, again.held, again._presence
 
     def leave(self) -> None:
         """Leave the group: this process does not keep the directory from being removed any longer."""
@@ -63,12 +85,13 @@ class GroupDirectory(Directory):
         self._presence.close()
 
 
-def group_directory(user: Directory | Path, name: str) -> GroupDirectory:
+def group_directory(user: Directory | Path, name: str, started_ns: int | None = None) -> GroupDirectory:
     """Find or make the directory of a group, and enter the group.
 
     Args:
         user: The user's directory.
         name: The name of the group, as `otelbridge.cells.evidence` makes it.
+        started_ns: When the group began, where that is known; see `GroupDirectory`.
 
     Returns:
         The directory.
@@ -87,7 +110,7 @@ def group_directory(user: Directory | Path, name: str) -> GroupDirectory:
             directory = user.enter(name, make=True)
             with held(directory / MEMBERS, shared=True, wait=_WAIT) as safe:
                 if safe:
-                    group = GroupDirectory(directory)
+                    group = GroupDirectory(directory, started_ns)
                     (directory / DESERTED).unlink(missing_ok=True)
                     return group
         user.stat()
@@ -188,13 +211,13 @@ def remove_orphans(user: Directory | Path, older_than: float = 3600.0, pushed_ol
     return removed
 
 
-def _started(directory: Directory) -> int:
+def _started(directory: Directory, known: int | None) -> int:
     """When the group began; the first process to ask decides."""
     file = directory / STARTED
     try:
         said = file.open()
     except FileNotFoundError:
-        establish(file, b"%d\n" % time.time_ns())
+        establish(file, b"%d\n" % (known or time.time_ns()))
         said = file.open()
     text = said.read().strip()
     if text.isdigit():

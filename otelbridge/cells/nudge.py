@@ -40,12 +40,18 @@ class Bell:
 
     def __init__(self, directory: Directory | Path, uid: str) -> None:
         self._directory = opened(directory)
-        self._uid = uid
+        self.uid = uid
+        """See the class."""
         self._file = self._directory / (uid + SUFFIX)
         self._in_use = forks.lock()
         self._ended = forks.event()
         self._socket = self._bound()
         forks.register(after_in_child=self.abandon)
+
+    @property
+    def listening(self) -> bool:
+        """Whether it has a socket."""
+        return self._socket is not None
 
     def wait(self, timeout: float) -> bool:
         """Wait for a nudge, in the one thread that serves this bell.
@@ -72,7 +78,7 @@ class Bell:
         self._ended.set()
         if self._socket is None:
             return
-        woken = ring(self._directory, [self._uid])
+        woken = ring(self._directory, [self.uid])
         with suppress(OSError):
             self._file.unlink()
         # Where somebody removed the file before, the waiting thread hears nothing and closes when its time is over.

@@ -96,7 +96,7 @@ class Consumer(SynchronousMeasurementConsumer):
         self._observing = forks.lock()
         self._callbacks = Callbacks()
         if processes is not None:
-            processes.watch(self.observe, self._observes, self._streams.tidy)
+            processes.watch(self.observe, self._observes, self._streams)
 
     @property
     def held(self) -> int:

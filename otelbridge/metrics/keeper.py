@@ -80,10 +80,11 @@ class Keeper:
         """Start, unless it runs already."""
         if self._thread is not None:
             return
-        self._thread = threading.Thread(target=self._run, name="otelbridge-keeper", daemon=True)
+        self._thread = thread = threading.Thread(target=self._run, name="otelbridge-keeper", daemon=True)
         try:
-            self._thread.start()
+            thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is about to end
+            self._thread = None
             warn_once(("keeper", "start"), "What callbacks observe is not seen by other workers: %s", error)
 
     def stop(self) -> None:
@@ -101,17 +102,22 @@ class Keeper:
         self._stopped.wait(_FIRST)
         tidied = 0.0
         while not self._stopped.is_set():
-            try:
-                self._publish()
-                if monotonic() - tidied >= _INTERVAL:
-                    self._tidy()
-                    tidied = monotonic()
-                self._wait()
-            except Exception as error:  # a full disk today may have room tomorrow
-                warn_once(
-                    ("keeper", type(error).__name__), "Keeping the metrics of this process failed: %s", origin_of(error)
-                )
+            self._attempt(self._publish)
+            if monotonic() - tidied >= _INTERVAL:
+                self._attempt(self._tidy)
+                tidied = monotonic()
+            if not self._attempt(self._wait):
                 self._stopped.wait(_INTERVAL)
+
+    def _attempt(self, step: Callable[[], object]) -> bool:
+        try:
+            step()
+        except Exception as error:  # a full disk today may have room tomorrow
+            warn_once(
+                ("keeper", type(error).__name__), "Keeping the metrics of this process failed: %s", origin_of(error)
+            )
+            return False
+        return True
 
     def _publish(self) -> None:
         book = self._open_book()
@@ -128,7 +134,9 @@ class Keeper:
         if book is None:
             self._stopped.wait(_INTERVAL)
             return
-        if self._bell is None:
+        if self._bell is None or self._bell.uid != book.uid or not self._bell.listening:
+            if self._bell is not None:
+                self._bell.close()
             self._bell = Bell(self._directory, book.uid)
             if self._stopped.is_set():
                 self._bell.close()

@@ -11,7 +11,7 @@ import errno
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from otelbridge.cells.book import Book
 from otelbridge.cells.directory import user_directory
@@ -61,7 +61,20 @@ _SWEEP = 3600.0
 """Seconds between looks for what groups that are long over have left."""
 
 
-def _nothing() -> None: ...
+class Published(Protocol):
+    """The series of this process, which stand in its book."""
+
+    def tidy(self) -> None:
+        """Hide what is idle."""
+        ...
+
+    def publish(self) -> None:
+        """Write every cell again, and give a cell to each series that lacks one."""
+        ...
+
+    def move(self) -> None:
+        """Publish everything in a new book."""
+        ...
 
 
 class Processes:
@@ -99,7 +112,10 @@ class Processes:
         self._reading = forks.lock()
         self._leads: dict[str, Lead] = {}
         self._cells = 0
-        self._tidy_up: Callable[[], None] = _nothing
+        self._setting = directory
+        self._published: Published | None = None
+        self._restored: list[Callable[[], object]] = []
+        self._troubles = 0
         self._closed = False
         self._kept = False
         self._swept = -_SWEEP
@@ -140,17 +156,25 @@ class Processes:
         """What tells the group from every other, also from one of the same name before it; empty without one."""
         return f"{self.group} {self.started}" if self.group else ""
 
-    def watch(self, observe: Callable[[], None], observing: Callable[[], bool], tidy: Callable[[], None]) -> None:
-        """Learn how to have observables observed, and series forgotten.
+    def watch(self, observe: Callable[[], None], observing: Callable[[], bool], published: Published) -> None:
+        """Learn how to have observables observed, and what to see to every few seconds.
 
         Args:
             observe: Runs all callbacks and publishes what they observe.
             observing: Tells whether there are any.
-            tidy: What is to be done every few seconds.
+            published: The series of this process.
         """
-        self._tidy_up = tidy
+        self._published = published
         if self._keeper is not None:
             self._keeper.watch(observe, observing)
+
+    def on_restore(self, call: Callable[[], object]) -> None:
+        """Have a function called whenever the directory, which was removed, was made anew: nothing is in it.
+
+        Args:
+            call: The function.
+        """
+        self._restored.append(call)
 
     def attend(self) -> None:
         """See to it that observables are published, from the process' first second on."""
@@ -296,13 +320,13 @@ class Processes:
         book = self._book
         if book is not None or self._directory is None or self._closed:
             return book
+        self.attend()
         with self._lock:
             if self._book is None:
                 book = Book.open(self._directory)
                 # A signal handler that recorded meanwhile has opened one, and has a cell in it.
                 if self._book is None:
                     self._book = book
-                    self.attend()
                 else:
                     book.close()
             return self._book
@@ -321,6 +345,7 @@ class Processes:
         return self._shelf is None or self._shelf.empty(self._book)
 
     def _degrade(self, error: Exception) -> None:
+        self._troubles += 1
         self.degraded = str(error)
         self.reason = REASONS.get(getattr(error, "errno", None) or 0, "_OTHER")
         warn_once(
@@ -344,9 +369,36 @@ class Processes:
         directory = self._directory
         if directory is None or self._shelf is None:
             return
-        self._tidy_up()
+        if self._published is not None:
+            self._published.tidy()
+            self._heal(directory, self._shelf, self._published)
         self.folded += fold(directory, self._shelf)
         if time.monotonic() - self._swept > _SWEEP:
             self._swept = time.monotonic()
             with suppress(OSError):
                 remove_orphans(directory.enter(".."))
+
+    def _heal(self, directory: GroupDirectory, shelf: Shelf, published: Published) -> None:
+        """Put right what a moment without room, descriptors or a directory has left, as soon as there is one again."""
+        before = self._troubles
+        try:
+            if not directory.exists:
+                directory.restore(user_directory(self._setting)[0])
+                shelf.reopen(directory)
+                for call in self._restored:
+                    call()
+            if self._book is not None and not self._book.linked:
+                self._renew_book()
+                published.move()
+            published.publish()
+        except (OSError, ValueError) as error:
+            self._degrade(error)
+        if self._troubles == before:
+            self.degraded = self.reason = ""
+
+    def _renew_book(self) -> None:
+        with self._lock:
+            book, self._book = self._book, None
+            self._cells = 0
+        if book is not None:
+            book.close()

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter
@@ -307,7 +308,9 @@ def start_spool(
     """
     if processes is None or processes.directory is None or not config.otlp:
         return None
-    announce(processes.directory, config.service_name or "", resource)
+    tell = partial(announce, processes.directory, config.service_name or "", resource)
+    tell()
+    processes.on_restore(tell)
     forget_receipts(processes.directory)
     spool = Spool(processes, config, sources)
     spool.start()
