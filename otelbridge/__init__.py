@@ -16,6 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from otelbridge.interpreters import refuse_subinterpreter
 from otelbridge.version import __version__
 
 if TYPE_CHECKING:
@@ -63,12 +64,15 @@ _DOMAINS = frozenset({"agents", "business", "cost", "database", "health", "tasks
 
 def __getattr__(name: str) -> object:
     """Load a public name when it is first used (PEP 562)."""
-    if name in _DOMAINS:
-        value: object = import_module(f"otelbridge.domains.{name}")
-    elif name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
-    else:
+    if name not in _DOMAINS and name not in _HOMES:
         raise AttributeError(f"module 'otelbridge' has no attribute {name!r}")
+    try:
+        domain = name in _DOMAINS
+        value = import_module(f"otelbridge.domains.{name}") if domain else getattr(import_module(_HOMES[name]), name)
+    except ImportError:
+        # Some of what OpenTelemetry imports, ctypes for one, cannot be loaded in every sub-interpreter.
+        refuse_subinterpreter()
+        raise
     globals()[name] = value
     return value
 

@@ -12,6 +12,7 @@ from otelbridge.domains import health
 from otelbridge.errors import ConfigError
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.attach import Attachments
+from otelbridge.interpreters import refuse_subinterpreter
 from otelbridge.metrics._sdk import registered_readers
 from otelbridge.metrics.introspection import observe_itself
 from otelbridge.metrics.limits import with_limits
@@ -143,6 +144,7 @@ class Bridge:
             self.running = True
             logger.info("otelbridge is switched off (OTEL_SDK_DISABLED); nothing is recorded.")
             return
+        refuse_subinterpreter()
         names = discovery.select(self.config.instrument)
         views = user_views(self.config.views)
         check_targets(METRICS.values(), views)

@@ -45,12 +45,11 @@ from otelbridge.diagnostics import delay_logs, warn_once
 from otelbridge.metrics.kinds import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Generator, Iterable
+    from collections.abc import Container, Generator
     from contextvars import Token
 
     from opentelemetry.context import Context
     from opentelemetry.metrics import (
-        CallbackOptions,
         CallbackT,
         Instrument,
         MeterProvider,
@@ -223,7 +222,6 @@ __all__ = [
     "advised_boundaries",
     "attribute_key",
     "attributes_of",
-    "callbacks_of",
     "clean_attributes",
     "create_aggregation",
     "create_instrument",
@@ -243,7 +241,6 @@ __all__ = [
     "register_reader",
     "registered_readers",
     "reservoir_of",
-    "set_callbacks",
     "unobserved",
     "view_description",
     "view_keys",
@@ -678,18 +675,6 @@ def view_description(view: View) -> str | None:
 def is_enabled(instrument: Any) -> bool:
     """Tell whether the meter of an instrument is switched on."""
     return instrument._is_enabled()
-
-
-def callbacks_of(instrument: Any) -> Sequence[Callable[[CallbackOptions], Iterable[Any]]]:
-    """Give the callbacks of an observable instrument of the SDK; none of another's, which keeps them to itself."""
-    return getattr(instrument, "_callbacks", ())
-
-
-def set_callbacks(instrument: Any, callbacks: Sequence[Any]) -> None:
-    """Let an observable instrument of the SDK have these callbacks; one of others has its own."""
-    if hasattr(instrument, "_callbacks"):
-        # A new list, since somebody may be going through the old one.
-        instrument._callbacks = [*callbacks]
 
 
 def kind_name(instrument: object) -> str:

@@ -9,7 +9,7 @@ from otelbridge.concurrency import forks
 from otelbridge.diagnostics import late_warnings
 from otelbridge.metrics._sdk import SdkMeter, create_instrument, is_registered
 from otelbridge.metrics.instruments import SYNCHRONOUS, bind_to_nothing
-from otelbridge.metrics.observations import add_callbacks, reusable
+from otelbridge.metrics.observers import add_callbacks, reusable
 from otelbridge.metrics.writers import nothing
 
 if TYPE_CHECKING:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from time import time_ns
-from types import MethodType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import get_current
 from opentelemetry.metrics import ObservableCounter
 
 from otelbridge.diagnostics import origin_of, warn_once
-from otelbridge.metrics._sdk import Measurement, callbacks_of, is_enabled, set_callbacks
+from otelbridge.metrics._sdk import Measurement, is_enabled
 from otelbridge.metrics.amounts import exact, reject
+from otelbridge.metrics.observers import callbacks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
-    from opentelemetry.metrics import CallbackOptions, CallbackT, Observation
+    from opentelemetry.metrics import CallbackOptions
 
-    _Readings = Generator[Iterable[Observation], CallbackOptions, None]
-
-# A caller that adds callbacks without end must not fill the memory either.
-_MOST_CALLBACKS = 1000
 # As many series a process has at most; a generator without end would fill the memory.
 _MOST = 200_000
 
@@ -75,69 +70,3 @@ def _report_endless(name: str) -> None:
         name,
         _MOST,
     )
-
-
-def reusable(callbacks: Sequence[CallbackT] | None) -> list[CallbackT]:
-    """Give callbacks that can be called by one provider after the other; generators are not callable by themselves."""
-    return [
-        _SentTo(cast("_Readings", callback)) if isinstance(callback, Generator) else callback
-        for callback in callbacks or ()
-    ]
-
-
-def identify(callback: object) -> object:
-    """Give what is equal for the same callback alone, as long as that lives."""
-    if isinstance(callback, _SentTo):
-        return id(callback.generator)
-    # A method is a new object each time it is asked for.
-    return (id(callback.__self__), id(callback.__func__)) if isinstance(callback, MethodType) else id(callback)
-
-
-def add_callbacks(instrument: Any, callbacks: Sequence[CallbackT]) -> Any:
-    """Let an observable instrument be read by callbacks, besides those it has. Not for several threads at once.
-
-    Metrics API specification, "Asynchronous Instrument API": those of identical instruments are all read. The SDK heeds
-    the first one's alone.
-
-    Args:
-        instrument: The instrument.
-        callbacks: What `reusable` gave. One it has already is called once.
-
-    Returns:
-        The instrument.
-    """
-    there = callbacks_of(instrument)
-    known = set(map(identify, there))
-    new = {identify(callback): callback for callback in callbacks if identify(callback) not in known}
-    if len(known) + len(new) > _MOST_CALLBACKS:
-        warn_once(
-            (instrument.name, "callbacks"),
-            "%s has %d callbacks, and may have %d; further ones are not read. Create observable instruments once.",
-            instrument.name,
-            len(known),
-            _MOST_CALLBACKS,
-        )
-    elif new:
-        set_callbacks(instrument, [*there, *new.values()])
-    return instrument
-
-
-class _SentTo:
-    """A generator that serves as a callback, made callable.
-
-    The SDK advances one to its first yield when an instrument is created. Every provider would do so
-    again and swallow values, so it is done here, once, when it is first read.
-    """
-
-    def __init__(self, generator: _Readings) -> None:
-        self.generator = generator
-        self._advanced = False
-
-    def __call__(self, options: CallbackOptions) -> Iterable[Observation]:
-        try:
-            if not self._advanced:
-                self._advanced = True
-                next(self.generator)
-            return self.generator.send(options)
-        except StopIteration:
-            return []

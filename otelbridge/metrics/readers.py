@@ -14,7 +14,7 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
-from opentelemetry.sdk.metrics import Counter, Histogram, UpDownCounter
+from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter, UpDownCounter
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Buckets,
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from otelbridge.metrics.series import HistogramSeries, LastSeries, Series, SumSeries
     from otelbridge.metrics.streams import Stream
 
+_MONOTONIC = (Counter, ObservableCounter)
 SYNCHRONOUS = (Counter, UpDownCounter, Histogram, Gauge)
 
 
@@ -178,7 +179,9 @@ class SharedMatch(ViewInstrumentMatch):
         value = series.value
         if checkpoint is not None:
             before = checkpoint.since(series, value)
-            value -= before or 0
+            total, value = value, value - (before or 0)
+            if value < 0 and isinstance(self._instrument, _MONOTONIC):
+                value = total  # a counter of another client that was reset
             if before is not None and value == 0:
                 return None
         return NumberDataPoint(

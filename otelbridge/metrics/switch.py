@@ -19,7 +19,7 @@ from opentelemetry.metrics import _Gauge as ApiGauge  # the API exports it under
 
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import late_warnings, warn_once
-from otelbridge.metrics.observations import add_callbacks, identify, reusable
+from otelbridge.metrics.observers import add_callbacks, identify, reusable
 from otelbridge.metrics.quota import DEFAULT_INSTRUMENT_LIMIT, Quota
 
 if TYPE_CHECKING:

@@ -11,11 +11,15 @@ from fractions import Fraction
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otelbridge.catalogue.model import Attribute, Buckets, Domain, Kind, Metric
 from otelbridge.diagnostics import forget_warnings
+from otelbridge.domains import recording
 from otelbridge.domains.checks import MAX_LENGTH, OTHER, checked_amount, checked_attributes
 from otelbridge.domains.recording import DomainMeter
+from otelbridge.metrics.provider import MeterProvider
+from otelbridge.metrics.switch import switch
 
 COLOUR = Attribute("colour", "Any colour.")
 SIZE = Attribute("size", "Closed set.", values=("small", "large"), closed=True)
@@ -261,6 +265,26 @@ def test_a_whole_number_beyond_64_bits_counts_as_a_float(recorded, amount):
     RECORDERS[Kind.COUNTER].record(amount)
     value = recorded.value("test.counter")
     assert (type(value), value) == (float, float(amount))
+
+
+def test_another_thread_that_changes_a_dictionary_leads_nobody_else_astray(monkeypatch):
+    reader = InMemoryMetricReader()
+    switch.connect(MeterProvider([reader], shutdown_on_exit=False))
+    shared = {"colour": "red"}
+
+    def check(*arguments):
+        kept = checked_attributes(*arguments)
+        shared["colour"] = "blue"  # as a thread would that runs in between
+        return kept
+
+    monkeypatch.setattr(recording, "checked_attributes", check)
+    counter = METER.recorder(METRICS[Kind.COUNTER])
+    counter.record(1, shared)
+    counter.record(10, {"colour": "blue"})
+    counter.record(100, {"colour": "red"})
+    switch.disconnect()
+    points = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics[0].data.data_points
+    assert {point.attributes["colour"]: point.value for point in points} == {"red": 101, "blue": 10}
 
 
 def test_what_raises_when_it_is_looked_at_is_left_out(recorded):

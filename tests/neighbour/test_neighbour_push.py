@@ -181,6 +181,21 @@ def test_readers_of_deltas_are_given_deltas() -> None:
     provider.shutdown()
 
 
+def test_a_counter_that_is_reset_has_no_negative_delta() -> None:
+    registry = client.CollectorRegistry()
+    counter = client.Counter("things", "Things.", registry=registry)
+    reader = InMemoryMetricReader(preferred_temporality=DELTA)
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    provider.add_source(Neighbour(registry))
+    found: list[float] = []
+    for height in (10, 15, 4, 9):
+        counter.reset()
+        counter.inc(height)
+        found += [point.value for point in collected(reader)["things"].data_points]
+    assert found == [10, 5, 4, 5]
+    provider.shutdown()
+
+
 def test_readers_come_and_go() -> None:
     registry = client.CollectorRegistry()
     populate(registry)

@@ -58,6 +58,9 @@ class Lengths:
     folded_rounds: int
     """How many times four processes are folded by others that are killed while they do it."""
 
+    stress_seconds: float
+    """How long series are recorded, hidden and read at once."""
+
     sets: int
     """How many attribute sets each instrument is flooded with."""
 
@@ -87,6 +90,7 @@ _EVERY_DAY = Lengths(
     held_seconds=1.0,
     collector_seconds=15.0,
     folded_rounds=60,
+    stress_seconds=15.0,
     sets=20_000,
     passing_sets=8000,
     names=13_000,
@@ -108,6 +112,7 @@ _SOAK = Lengths(
     held_seconds=10.0,
     collector_seconds=300.0,
     folded_rounds=2400,
+    stress_seconds=150.0,
     sets=1_000_000,
     passing_sets=250_000,
     names=1_000_000,
