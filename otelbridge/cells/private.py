@@ -121,8 +121,8 @@ class Directory:
     """
 
     def __init__(self, path: Path, held: Descriptor | None = None) -> None:
-        self.path = path
-        self._held = held
+        self.path: Path = path
+        self._held: Descriptor | None = held
 
     def __truediv__(self, name: str) -> Entry:
         return Entry(self, name)
