@@ -177,7 +177,7 @@ class Book:
     def linked(self) -> bool:
         """Whether others can still find the book: false once its key file was removed, or after `close`."""
         try:
-            return os.fstat(self._keys.number).st_nlink > 0
+            return self._keys.stat().st_nlink > 0
         except OSError:
             return False
 
@@ -240,7 +240,7 @@ class Book:
     def close(self) -> None:
         """Give up the lock: from now on the book is a dead process'. Later stores into its cells may be lost."""
         with self._lock:
-            if self._keys.is_open:
+            if self._keys.look():
                 unlock(self._keys.number)
             self._keys.close()
             self._values.close()

@@ -62,7 +62,7 @@ class Lead:
         """Give the role up, so that another process can take it. Nothing happens where it is not held."""
         forks.notice()
         with _guard:
-            if self._held is not None and self._held.is_open:
+            if self._held is not None and self._held.look():
                 # A child forked behind Python's back may still have a copy; only unlocking frees it then.
                 unlock(self._held.number)
             self._held = None
@@ -72,7 +72,7 @@ class Lead:
         self._held = None
 
     def _keep(self) -> bool:
-        if self._held is not None and self._held.is_open and self._file.is_at(self._held):
+        if self._held is not None and self._held.look() and self._file.is_at(self._held):
             return True
         self._held = None
         return False

@@ -93,7 +93,7 @@ def held(file: Entry, *, shared: bool = False, wait: float = 0.0, make: bool = T
     try:
         yield held is not None
     finally:
-        if held is not None and held.is_open:
+        if held is not None and held.look():
             unlock(held.number)
             held.close()
 

@@ -6,7 +6,6 @@ Nothing here trusts the files: they may vanish, be cut, be damaged or belong to 
 from __future__ import annotations
 
 import mmap
-import os
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.cells.book import HEADER_SLOTS, MAGIC, MAGIC_AT, OBSERVING_AT, REFRESHED_AT
@@ -100,8 +99,11 @@ class Volume:
         Returns:
             `live`.
         """
-        if self.live and self._keys.is_open:
-            self.live = is_held(self._keys.number)
+        if self.live:
+            try:
+                self.live = is_held(self._keys.number)
+            except OSError:  # closed by another part of the program, so nothing tells
+                return True
         return self.live
 
     def news(self) -> list[bytes]:
@@ -152,7 +154,7 @@ class Volume:
             raise DamagedError(f"{self._values_file} was cut to {self._mapping.size()} bytes")
 
     def _key_log(self) -> bytes:
-        size = os.fstat(self._keys.number).st_size
+        size = self._keys.stat().st_size
         return self._keys.read(self._read, size - self._read)
 
     def _map(self) -> None:

@@ -107,7 +107,7 @@ def test_a_file_closed_by_others_is_neither_used_nor_closed(directory: Directory
     file = create(directory / "a")
     number = file.number
     os.dup2(foreign, number, inheritable=False)
-    assert not file.is_open
+    assert file.look() is None
     with pytest.raises(OSError, match="Bad file descriptor"):
         file.read(0, 1)
     file.close()

@@ -374,7 +374,7 @@ def test_what_is_no_group_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptu
     assert any(path.name.startswith(".master-") for path in user.iterdir())
     (user / "a-file-0123456789ab").touch()
     (user / "a-link-0123456789ab").symlink_to(tmp_path)
-    spool = Spool(processes, config, [], tuple)
+    spool = Spool(processes, config, tuple)
     spool._look_around()
     spool.close()
     processes.close()
