@@ -4,10 +4,8 @@ It is written whole under another name and renamed, so there is either the old o
 that went into it, whose files may still be there for a moment: a reader that skips those and sees the same base before
 and after it opened the others has counted each book once.
 
-A base that is damaged nonetheless (by something outside this package) is reported and replaced, in this order, by an
-unfinished base beside it whose crc is right (it is the successor of the damaged one, and no book it names has been
-removed yet), by what the reader remembers of an earlier base (a part of the damaged one), by nothing. None of these
-counts a book twice; the last two lose what only the damaged file knew.
+Only something outside this package can damage or remove it. A reader then goes on with what it last read, and who folds
+next writes that, as far as it is known, into a new base. A base that cannot be read now is not replaced.
 """
 
 from __future__ import annotations
@@ -15,12 +13,12 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from enum import Enum
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
 from otelbridge.cells.locks import GUARDED, owned
-from otelbridge.cells.names import BASE, DRAFT
+from otelbridge.cells.names import BASE
 from otelbridge.cells.records import bodies
 from otelbridge.cells.segments import cast_slots
 from otelbridge.cells.shape import SLOT
@@ -52,73 +50,50 @@ class Content(NamedTuple):
 EMPTY: Final = Content(frozenset(), [], memoryview(b""))
 
 
-class State(Enum):
-    """What became of the file when it was read."""
-
-    SOUND = "sound"
-    """It said what the content says; so it is called when there is no file, too."""
-
-    DAMAGED = "damaged"
-    """It is not what was written; the content comes from elsewhere."""
-
-    UNREADABLE = "unreadable"
-    """It could not be read, though it may be sound: it must not be replaced."""
-
-
-class _Open:
-    """An open file. Held open, it keeps the system from giving its inode number to a successor."""
-
-    def __init__(self, path: Path) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY | GUARDED)
-
-    def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
-
-    def content(self) -> Content:
-        return decode(read_at(self.descriptor, 0, owned(self.descriptor).st_size))
-
-
 class Base:
-    """A base as a reader sees it. Use `load` to get one.
+    """A base as a reader sees it. Use `load` to get one; made otherwise, it stands for no file.
 
     Args:
         path: The file.
         content: What it says.
-        status: What the system says of it; None when there is none.
-        state: What became of it.
-        file: It, open.
 
     Attributes:
         uid: Stands in for the name of a book.
         live: Never; it holds what the dead left.
-        integers: Its slots as int64.
-        floats: Its slots as float64.
+        content: What it says, or said when it could last be read.
+        trouble: Why the content is not that of the file: a `DamagedError` when the file is to be replaced, an
+            ``OSError`` when it cannot be read, though it may be sound; None when all is well.
     """
 
     uid = BASE
     live = False
 
-    def __init__(
-        self,
-        path: Path,
-        content: Content,
-        status: os.stat_result | None = None,
-        state: State = State.SOUND,
-        file: _Open | None = None,
-    ) -> None:
+    def __init__(self, path: Path, content: Content = EMPTY) -> None:
         self.content = content
-        self.state = state
-        self.integers: memoryview[Any] = cast_slots(content.slots, "q")
-        self.floats: memoryview[Any] = cast_slots(content.slots, "d")
+        self.trouble: DamagedError | OSError | None = DamagedError("it is gone") if content.bodies else None
         self._path = path
-        self._status = status
-        self._file = file
+        self._status: os.stat_result | None = None
+        # Held open, it keeps the system from giving the inode number of the file to a successor.
+        self._descriptor = -1
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    @property
+    def integers(self) -> memoryview[Any]:
+        """Its slots as int64."""
+        return cast_slots(self.content.slots, "q")
+
+    @property
+    def floats(self) -> memoryview[Any]:
+        """Its slots as float64."""
+        return cast_slots(self.content.slots, "d")
 
     @property
     def slots(self) -> int:
         """How many slots it has."""
-        return len(self.integers)
+        return len(self.content.slots) // SLOT
 
     def is_current(self) -> bool:
         """Tell whether the file is still the one that was loaded.
@@ -134,6 +109,14 @@ class Base:
             return False
         return self._status is not None and _signature(status) == _signature(self._status)
 
+    def read(self) -> None:
+        """Read the file. It must be there, or an ``OSError`` says why not; see also `load`."""
+        self._status = self._path.lstat()
+        self._descriptor = os.open(self._path, os.O_RDONLY | GUARDED)
+        self._status = owned(self._descriptor)
+        self.content = decode(read_at(self._descriptor, 0, self._status.st_size))
+        self.trouble = None
+
 
 def load(path: Path, known: Content = EMPTY) -> Base:
     """Read the base of a group.
@@ -148,35 +131,19 @@ def load(path: Path, known: Content = EMPTY) -> Base:
     Raises:
         OSError: If the system cannot open or read files now, for want of descriptors or memory.
     """
+    base = Base(path, known)
     try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return Base(path, known)
-    file = None
-    try:
-        file = _Open(path)
-        status = os.fstat(file.descriptor)
-        return Base(path, file.content(), status, State.SOUND, file)
+        with suppress(FileNotFoundError):
+            base.read()
+    except DamagedError as error:
+        report("base", f"The totals of ended processes in {path} are damaged: {error}")
+        base.trouble = error.with_traceback(None)
     except OSError as error:
         if error.errno in _PASSING:
             raise
         report("base", f"The totals of ended processes in {path} cannot be read: {error}")
-        return Base(path, known, status, State.UNREADABLE, file)
-    except DamagedError as error:
-        report("base", f"The totals of ended processes in {path} are damaged: {error}")
-        return Base(path, _draft(path) or known, status, State.DAMAGED, file)
-
-
-def has_draft(path: Path) -> bool:
-    """Tell whether there is a sound draft of the next base.
-
-    Args:
-        path: The file of the base.
-
-    Returns:
-        Whether there is one that could be renamed to it.
-    """
-    return _draft(path) is not None
+        base.trouble = error.with_traceback(None)
+    return base
 
 
 def encode(folded: Iterable[str], log: bytes, slots: bytes) -> bytes:
@@ -224,13 +191,6 @@ def decode(data: bytes) -> Content:
     if len(slots) % SLOT:
         raise DamagedError(f"its slots take {len(slots)} bytes")
     return Content(frozenset(data[_HEAD.size : names_end].decode().split()), log.bodies, slots)
-
-
-def _draft(path: Path) -> Content | None:
-    try:
-        return _Open(path.with_name(DRAFT)).content()
-    except (OSError, DamagedError):
-        return None
 
 
 def _signature(status: os.stat_result) -> tuple[int, int, int, int]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from otelbridge.cells.base import State, encode, has_draft, load
-from otelbridge.cells.digest import Digest
+from otelbridge.cells.arithmetic import RAW_MERGERS
+from otelbridge.cells.base import encode, load
+from otelbridge.cells.compaction import compacted
 from otelbridge.cells.locks import held
 from otelbridge.cells.names import BASE, DRAFT, FOLDER, KEYS, MEMBERS, STARTING, names_in, owner_of, uids_in
 from otelbridge.cells.private import fill
+from otelbridge.cells.series_index import SeriesIndex
 from otelbridge.cells.volume import DamagedError, Volume, report
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def fold(directory: Path, shelf: Shelf, pause: Callable[[str], None] = _no_pause
             return folded
     except FileNotFoundError:
         report("directory", f"The directory {directory} was removed")
-    except (OSError, DamagedError) as error:
+    except (OSError, ValueError) as error:  # the records of a base of another version say what cannot be read
         report("folding", f"Ended processes in {directory} cannot be folded now ({error})")
     return 0
 
@@ -70,34 +72,42 @@ def _fold(directory: Path, known: Content, pause: Callable[[str], None]) -> int:
     """Fold some books; how many."""
     pause("read")
     base = load(directory / BASE, known)
-    if base.state is State.DAMAGED and has_draft(directory / BASE):
-        # It is the only sound one, so it must not be overwritten by the next draft.
-        (directory / DRAFT).rename(directory / BASE)
-        base = load(directory / BASE, known)
-    if base.state is State.UNREADABLE:
-        return 0
+    if isinstance(base.trouble, OSError):
+        raise base.trouble
+    indexes = [SeriesIndex(base)]
+    indexes[0].take_in(base.content.bodies)
     leftover = _remove_books(directory, base.content.folded, pause)
     _remove_strays(directory)
-    digest = Digest(base)
     folded: set[str] = set()
     for uid in sorted(uids_in(directory) - base.content.folded):
-        if len(folded) < _BATCH and _take(directory, uid, digest):
+        if len(folded) < _BATCH and (index := _index(directory, uid)):
+            indexes.append(index)
             folded.add(uid)
-    if folded or (base.state is State.DAMAGED and base.content.bodies):
-        _commit(directory, encode(folded | leftover, *digest.written()), pause)
+    if folded or base.trouble:
+        _commit(directory, encode(folded | leftover, *compacted(indexes)), pause)
         _remove_books(directory, folded, pause)
     return len(folded)
 
 
-def _take(directory: Path, uid: str, digest: Digest) -> bool:
+def _index(directory: Path, uid: str) -> SeriesIndex | None:
+    """Read the book of a dead process; None when it cannot be folded, or the process lives."""
     try:
         volume = Volume.open(directory, uid)
-        return not volume.live and digest.take(volume)
+        if volume.live:
+            return None
+        index = SeriesIndex(volume)
+        index.update(volume)
     except FileNotFoundError:
         report("values file", f"The book {uid} in {directory} has no values file")
+        return None
     except (OSError, DamagedError) as error:
         report(f"book {type(error).__name__}", f"The book {uid} in {directory} cannot be read: {error}")
-    return False
+        return None
+    shapes = [stream.shape for stream in index.streams.values()]
+    unknown = {shape.raw_merge for shape in shapes if shape.outlives} - {"", *RAW_MERGERS}
+    if unknown:
+        report("folding raw", f"The book {uid} needs the unknown merger {min(unknown)!r}")
+    return None if unknown else index
 
 
 def _commit(directory: Path, content: bytes, pause: Callable[[str], None]) -> None:

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import mmap
 import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.cells.book import HEADER_SLOTS, MAGIC, MAGIC_AT, OBSERVING_AT, REFRESHED_AT
 from otelbridge.cells.locks import GUARDED, is_held, owned
 from otelbridge.cells.names import KEYS, VALUES
-from otelbridge.cells.records import bodies
+from otelbridge.cells.records import Bodies, bodies
 from otelbridge.cells.segments import cast_slots
 from otelbridge.cells.shape import SLOT
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
 
 
 _NOTHING_MORE = 1 << 62
+_NOTHING: memoryview[Any] = memoryview(b"")
 
 
 class DamagedError(Exception):
@@ -33,8 +32,8 @@ class DamagedError(Exception):
 class Volume:
     """The file pair of a process, as far as it was read. Use `open` to make one.
 
-    The files of a living process stay open, two descriptors for each. Those of a dead one are final: they are copied
-    and closed, so that any number of dead processes can be read.
+    Both files stay open until `close`. Those of a dead process are final, so who has read the values closes them: then
+    any number of dead processes can be read.
 
     Attributes:
         uid: The name of the book.
@@ -46,12 +45,10 @@ class Volume:
     def __init__(self, directory: Path, uid: str) -> None:
         self.uid = uid
         self.live = True
-        self.integers: memoryview[Any] = memoryview(b"").cast("q")
-        self.floats: memoryview[Any] = memoryview(b"").cast("d")
+        self.integers = self.floats = _NOTHING
         self._values_path = directory / (uid + VALUES)
         self._keys = os.open(directory / (uid + KEYS), os.O_RDONLY | GUARDED)
         self._read = 0
-        self._unread: bytes | None = None
         self._mapping: mmap.mmap | None = None
 
     @classmethod
@@ -74,10 +71,8 @@ class Volume:
         volume = cls(directory, uid)
         try:
             owned(volume._keys)
-            if volume.look():
-                volume._map()
-            else:
-                volume._settle()
+            volume.look()
+            volume._map()
         except BaseException:
             volume.close()
             raise
@@ -112,35 +107,36 @@ class Volume:
             self.live = is_held(self._keys)
         return self.live
 
-    def news(self) -> list[bytes]:
-        """Read the records that came since the last call, as far as the process wrote them before the last `look`.
-
-        A damaged record ends the reading of this book for good, and is reported; what came before it stays valid.
+    def news(self) -> Bodies:
+        """Read the records that came since `advance`, as far as the process wrote them before the last `look`.
 
         Returns:
-            The bodies of the records. The values can be read as far as they need it.
+            The records. The values can be read as far as they need it.
 
         Raises:
             DamagedError: If the values file was cut.
             FileNotFoundError: If the records need more of the values file than was read, and it is gone: folded since.
-            OSError: If the system cannot read or map now; the same records come with the next call.
+            OSError: If the system cannot read or map now.
         """
-        if self._unread is None:
-            self._check_size()
-            if not self.live:
-                self._settle()
-        log = self._unread if self._unread is not None else self._key_log()
-        if not log:
-            return []
-        found = bodies(log)
-        if found.bodies and self._mapping is not None and self._mapping.size() > len(self._mapping):
+        if self._mapping is None:
+            return Bodies([], 0, damaged=False)
+        size = self._mapping.size()
+        if size < len(self._mapping):
+            raise DamagedError(f"{self._values_path} was cut to {size} bytes")
+        found = bodies(self._key_log())
+        if found.bodies and size > len(self._mapping):
             self._map()
-        self._read += found.consumed
-        if self._unread is not None:
-            self._unread = b""
-        if found.damaged:
+        return found
+
+    def advance(self, news: Bodies) -> None:
+        """Read on behind what was taken in. A damaged record ends the reading of this book for good, and is reported.
+
+        Args:
+            news: What `news` gave last.
+        """
+        self._read += news.consumed
+        if news.damaged:
             self.stop(f"a damaged record at byte {self._read}")
-        return found.bodies
 
     def stop(self, reason: str) -> None:
         """Read no further records of this book, and report it.
@@ -152,55 +148,31 @@ class Volume:
         report("key log", f"The key log of {self._values_path.with_suffix('')} has {reason}")
 
     def close(self) -> None:
-        """Close the key file. The values stay mapped as long as somebody uses them."""
+        """Close both files. There are no values any more, and no news."""
         keys, self._keys = self._keys, -1
         if keys >= 0:
             os.close(keys)
-
-    def _check_size(self) -> None:
-        if self._mapping is not None and self._mapping.size() < len(self._mapping):
-            raise DamagedError(f"{self._values_path} was cut to {self._mapping.size()} bytes")
+        self.integers = self.floats = _NOTHING
+        self._mapping = None
 
     def _key_log(self) -> bytes:
         size = os.fstat(self._keys).st_size
         return read_at(self._keys, self._read, size - self._read) if size > self._read else b""
 
     def _map(self) -> None:
-        with self._values() as (descriptor, size):
-            mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
-        self._show(memoryview(mapping))
-        self._mapping = mapping
-
-    def _settle(self) -> None:
-        """Copy what a dead process left, and close it."""
-        unread = self._key_log()
-        if self._mapping is not None and not unread:
-            # Its file may be gone by now, but nothing in it is needed that is not mapped.
-            values = self._mapping[:]
-        else:
-            with self._values() as (descriptor, size):
-                values = read_at(descriptor, 0, size)
-        self._show(memoryview(values))
-        self._unread, self._mapping = unread, None
-        self.close()
-
-    @contextmanager
-    def _values(self) -> Generator[tuple[int, int]]:
-        """The values file, open, and its size in whole slots."""
         descriptor = os.open(self._values_path, os.O_RDONLY | GUARDED)
         try:
             size = owned(descriptor).st_size // SLOT * SLOT
             if size < HEADER_SLOTS * SLOT:
                 raise DamagedError(f"{self._values_path} has only {size} bytes")
-            yield descriptor, size
+            mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
         finally:
             os.close(descriptor)
-
-    def _show(self, values: memoryview) -> None:
-        integers = cast_slots(values, "q")
-        if len(integers) < HEADER_SLOTS or integers[MAGIC_AT] != MAGIC:
+        integers = cast_slots(memoryview(mapping), "q")
+        if integers[MAGIC_AT] != MAGIC:
             raise DamagedError(f"{self._values_path} is not a values file of this version")
-        self.integers, self.floats = integers, cast_slots(values, "d")
+        self.integers, self.floats = integers, cast_slots(memoryview(mapping), "d")
+        self._mapping = mapping
 
 
 def report(cause: str, message: str) -> None:

@@ -150,7 +150,7 @@ def merge_marks(rule: Rule, values: Sequence[float], stamps: Sequence[float]) ->
         all of them were ints. The stamp is 0.0 when none was ever written. Of values that are no numbers, one is chosen
         by ``MAX`` and ``MIN`` only when there are no others.
     """
-    if rule is Rule.LAST:
+    if rule is Rule.LAST and stamps:
         stamp = max(stamps, key=abs)
         return values[stamps.index(stamp)], stamp
     written = [(value, stamp) for value, stamp in zip(values, stamps, strict=True) if stamp]
