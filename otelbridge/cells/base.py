@@ -13,14 +13,13 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
 from otelbridge.cells.locks import GUARDED, owned
 from otelbridge.cells.names import BASE
 from otelbridge.cells.records import bodies
-from otelbridge.cells.segments import cast_slots
+from otelbridge.cells.series_index import SeriesIndex
 from otelbridge.cells.shape import SLOT
 from otelbridge.cells.volume import DamagedError, read_at, report
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 _MAGIC = b"otelbase"
 _HEAD = struct.Struct("<8sIIQ")
 _SEALED_FROM = 12  # magic and crc come before what the crc covers
-_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class Content(NamedTuple):
@@ -50,50 +49,47 @@ class Content(NamedTuple):
 EMPTY: Final = Content(frozenset(), [], memoryview(b""))
 
 
-class Base:
+class Base(SeriesIndex):
     """A base as a reader sees it. Use `load` to get one; made otherwise, it stands for no file.
 
     Args:
         path: The file.
         content: What it says.
+        status: What the system says of the file; None when there is none.
+        descriptor: It, open: that keeps the system from giving its inode number to a successor.
+        trouble: See below.
 
     Attributes:
-        uid: Stands in for the name of a book.
-        live: Never; it holds what the dead left.
         content: What it says, or said when it could last be read.
-        trouble: Why the content is not that of the file: a `DamagedError` when the file is to be replaced, an
-            ``OSError`` when it cannot be read, though it may be sound; None when all is well.
+        trouble: Why the content is not that of the file: a `DamagedError` when the file is to be replaced, another one
+            when it must not be, as it may be sound; None when all is well.
     """
 
-    uid = BASE
-    live = False
-
-    def __init__(self, path: Path, content: Content = EMPTY) -> None:
+    def __init__(
+        self,
+        path: Path,
+        content: Content = EMPTY,
+        status: os.stat_result | None = None,
+        descriptor: int = -1,
+        trouble: Exception | None = None,
+    ) -> None:
+        super().__init__(BASE)
         self.content = content
-        self.trouble: DamagedError | OSError | None = DamagedError("it is gone") if content.bodies else None
+        self.trouble = trouble
         self._path = path
-        self._status: os.stat_result | None = None
-        # Held open, it keeps the system from giving the inode number of the file to a successor.
-        self._descriptor = -1
+        self._status = status
+        self._descriptor = descriptor
+        self.show(content.slots)
+        try:
+            self.take_in(content.bodies)
+        except ValueError as error:
+            report("base", f"The base {path} has {error}")
+            self.trouble = error
+        self.settle()
 
     def __del__(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
-
-    @property
-    def integers(self) -> memoryview[Any]:
-        """Its slots as int64."""
-        return cast_slots(self.content.slots, "q")
-
-    @property
-    def floats(self) -> memoryview[Any]:
-        """Its slots as float64."""
-        return cast_slots(self.content.slots, "d")
-
-    @property
-    def slots(self) -> int:
-        """How many slots it has."""
-        return len(self.content.slots) // SLOT
 
     def is_current(self) -> bool:
         """Tell whether the file is still the one that was loaded.
@@ -109,14 +105,6 @@ class Base:
             return False
         return self._status is not None and _signature(status) == _signature(self._status)
 
-    def read(self) -> None:
-        """Read the file. It must be there, or an ``OSError`` says why not; see also `load`."""
-        self._status = self._path.lstat()
-        self._descriptor = os.open(self._path, os.O_RDONLY | GUARDED)
-        self._status = owned(self._descriptor)
-        self.content = decode(read_at(self._descriptor, 0, self._status.st_size))
-        self.trouble = None
-
 
 def load(path: Path, known: Content = EMPTY) -> Base:
     """Read the base of a group.
@@ -131,19 +119,20 @@ def load(path: Path, known: Content = EMPTY) -> Base:
     Raises:
         OSError: If the system cannot open or read files now, for want of descriptors or memory.
     """
-    base = Base(path, known)
+    status = None
+    descriptor = -1
     try:
-        with suppress(FileNotFoundError):
-            base.read()
-    except DamagedError as error:
-        report("base", f"The totals of ended processes in {path} are damaged: {error}")
-        base.trouble = error.with_traceback(None)
-    except OSError as error:
-        if error.errno in _PASSING:
+        status = path.lstat()
+        descriptor = os.open(path, os.O_RDONLY | GUARDED)
+        status = owned(descriptor)
+        return Base(path, decode(read_at(descriptor, 0, status.st_size)), status, descriptor)
+    except FileNotFoundError:
+        return Base(path, known, trouble=DamagedError("it is gone") if known.bodies else None)
+    except (OSError, DamagedError) as error:
+        if isinstance(error, OSError) and error.errno in _PASSING:
             raise
         report("base", f"The totals of ended processes in {path} cannot be read: {error}")
-        base.trouble = error.with_traceback(None)
-    return base
+        return Base(path, known, status, descriptor, error.with_traceback(None))
 
 
 def encode(folded: Iterable[str], log: bytes, slots: bytes) -> bytes:
@@ -178,18 +167,18 @@ def decode(data: bytes) -> Content:
         DamagedError: If it is not a base, or not what was written.
     """
     if len(data) < _HEAD.size:
-        raise DamagedError(f"it has only {len(data)} bytes")
+        raise DamagedError(f"it is damaged: it has only {len(data)} bytes")
     magic, crc, names_size, log_size = _HEAD.unpack_from(data)
     if magic != _MAGIC or crc32(memoryview(data)[_SEALED_FROM:]) != crc:
-        raise DamagedError("its checksum is wrong")
+        raise DamagedError("it is damaged: its checksum is wrong")
     names_end = _HEAD.size + names_size
     log_end = names_end + log_size
     log = bodies(data[names_end:log_end])
     if log.damaged or log.consumed != log_size:
-        raise DamagedError("its records are damaged")
+        raise DamagedError("it is damaged: its records make no sense")
     slots = memoryview(data)[log_end + -log_end % SLOT :]
     if len(slots) % SLOT:
-        raise DamagedError(f"its slots take {len(slots)} bytes")
+        raise DamagedError(f"it is damaged: its slots take {len(slots)} bytes")
     return Content(frozenset(data[_HEAD.size : names_end].decode().split()), log.bodies, slots)
 
 

@@ -7,25 +7,30 @@ changed nothing; killed after it, the base itself says which files are left to b
 
 from __future__ import annotations
 
+from array import array
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from otelbridge.cells.arithmetic import RAW_MERGERS
+from otelbridge.cells.arithmetic import RAW_MERGERS, expansion
 from otelbridge.cells.base import encode, load
-from otelbridge.cells.compaction import compacted
 from otelbridge.cells.locks import held
+from otelbridge.cells.merge import Plan
 from otelbridge.cells.names import BASE, DRAFT, FOLDER, KEYS, MEMBERS, STARTING, names_in, owner_of, uids_in
 from otelbridge.cells.private import fill
-from otelbridge.cells.series_index import SeriesIndex
+from otelbridge.cells.records import ABSENT, retired_record, series_record, stream_record
+from otelbridge.cells.shape import COUNTS, KINDS, LOWS, MARKS, RAW, SLOT, TOTALS
 from otelbridge.cells.volume import DamagedError, Volume, report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from otelbridge.cells.base import Content
+    from otelbridge.cells.merge import Place, Totals
+    from otelbridge.cells.series_index import SeriesIndex
     from otelbridge.cells.shelf import Shelf
 
+_WIDEST: Final = (1 << 63) - 1
 
 _BATCH = 200
 """How many books are folded at once; more would only take more memory."""
@@ -72,42 +77,36 @@ def _fold(directory: Path, known: Content, pause: Callable[[str], None]) -> int:
     """Fold some books; how many."""
     pause("read")
     base = load(directory / BASE, known)
-    if isinstance(base.trouble, OSError):
+    if base.trouble and not isinstance(base.trouble, DamagedError):
         raise base.trouble
-    indexes = [SeriesIndex(base)]
-    indexes[0].take_in(base.content.bodies)
     leftover = _remove_books(directory, base.content.folded, pause)
     _remove_strays(directory)
-    folded: set[str] = set()
+    dead: list[SeriesIndex] = [base]
     for uid in sorted(uids_in(directory) - base.content.folded):
-        if len(folded) < _BATCH and (index := _index(directory, uid)):
-            indexes.append(index)
-            folded.add(uid)
+        if len(dead) <= _BATCH and (volume := _dead(directory, uid)):
+            dead.append(volume)
+    folded = {volume.uid for volume in dead[1:]}
     if folded or base.trouble:
-        _commit(directory, encode(folded | leftover, *compacted(indexes)), pause)
+        _commit(directory, encode(folded | leftover, *_compacted(dead)), pause)
         _remove_books(directory, folded, pause)
     return len(folded)
 
 
-def _index(directory: Path, uid: str) -> SeriesIndex | None:
+def _dead(directory: Path, uid: str) -> Volume | None:
     """Read the book of a dead process; None when it cannot be folded, or the process lives."""
     try:
         volume = Volume.open(directory, uid)
-        if volume.live:
-            return None
-        index = SeriesIndex(volume)
-        index.update(volume)
     except FileNotFoundError:
         report("values file", f"The book {uid} in {directory} has no values file")
         return None
     except (OSError, DamagedError) as error:
         report(f"book {type(error).__name__}", f"The book {uid} in {directory} cannot be read: {error}")
         return None
-    shapes = [stream.shape for stream in index.streams.values()]
+    shapes = [stream.shape for stream in volume.streams.values()]
     unknown = {shape.raw_merge for shape in shapes if shape.outlives} - {"", *RAW_MERGERS}
     if unknown:
         report("folding raw", f"The book {uid} needs the unknown merger {min(unknown)!r}")
-    return None if unknown else index
+    return None if volume.live or unknown else volume
 
 
 def _commit(directory: Path, content: bytes, pause: Callable[[str], None]) -> None:
@@ -153,3 +152,58 @@ def _strays(directory: Path) -> list[str]:
     return [
         name for name in names if name.startswith(STARTING) or (owner_of(name) and owner_of(name) + KEYS not in names)
     ]
+
+
+def _compacted(dead: Sequence[SeriesIndex]) -> tuple[bytes, bytes]:
+    """Add up what the dead leave, as the records and the slots of a base.
+
+    Sums are kept exactly: one that does not fit into a slot (an int wider than 64 bits, a float sum that was rounded)
+    takes a second series of the same name, marked as retired so that it adds its value but does not show.
+    """
+    plan = Plan(dead)
+    totals = plan.merge()
+    sums = [expansion(parts) for parts in plan.parts(TOTALS)]
+    log: list[bytes] = []
+    slots = bytearray()
+    number = 0
+    for stream, (identity, places) in enumerate(totals.places.items()):
+        kept = [(attributes, place) for attributes, place in places.items() if place.shape.outlives]
+        if kept:
+            log.append(stream_record(stream, kept[0][1].shape, identity))
+        for attributes, place in kept:
+            for level, layer in enumerate(_layers(place, totals, sums)):
+                positions = [ABSENT] * len(KINDS)
+                for kind, values in layer.items():
+                    positions[kind] = len(slots) // SLOT
+                    slots += array(KINDS[kind].code, values).tobytes()
+                log.append(series_record(stream, number, positions, attributes))
+                if level or not totals.contributors[place.number]:
+                    log.append(retired_record(number))
+                number += 1
+    return b"".join(log), bytes(slots)
+
+
+def _layers(place: Place, totals: Totals, sums: Sequence[list[float]]) -> Iterator[dict[int, Sequence[float]]]:
+    """The slots of a series by kind; further ones hold what the first cannot."""
+    shape = place.shape
+    counts = [_words(count) for count in totals.counts[place.counts : place.counts + shape.counts]]
+    terms = sums[place.totals : place.totals + shape.totals]
+    rest: dict[int, Sequence[float]] = {
+        LOWS: totals.lows[place.lows : place.lows + shape.lows],
+        MARKS: totals.marks[place.marks : place.marks + shape.marks],
+        RAW: totals.raw[place.raw] if shape.raw else [],
+    }
+    for level in range(max(map(len, (*counts, *terms)), default=1)):
+        rest[COUNTS] = [words[level] if level < len(words) else 0 for words in counts]
+        rest[TOTALS] = [parts[level] if level < len(parts) else -0.0 for parts in terms]
+        yield {kind: values for kind, values in rest.items() if values}
+        rest = {}
+
+
+def _words(value: int) -> list[int]:
+    """Ints of 64 bits that make the value when added."""
+    words: list[int] = []
+    while abs(value) > _WIDEST:
+        words.append(_WIDEST if value > 0 else -_WIDEST)
+        value -= words[-1]
+    return [*words, value]

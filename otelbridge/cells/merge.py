@@ -13,7 +13,7 @@ from itertools import accumulate, chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from otelbridge.cells.arithmetic import add_counts, add_totals, lowest, merge_marks, merge_rows
+from otelbridge.cells.arithmetic import RAW_MERGERS, add_totals, merge_marks
 from otelbridge.cells.shape import COUNTS, KINDS, LOWS, MARKS, RAW, TOTALS
 from otelbridge.cells.volume import report
 
@@ -87,20 +87,17 @@ class Plan:
     """How the slots of some books are merged.
 
     Args:
-        indexes: What the books have, the base first. It may not change while the plan is used; the values may.
-
-    Attributes:
-        places: As in `Totals`.
+        indexes: The base and the books. Their series may not change while the plan is used; the values may.
     """
 
     def __init__(self, indexes: Sequence[SeriesIndex]) -> None:
-        self.places: dict[bytes, dict[bytes, Place]] = {}
+        self._places: dict[bytes, dict[bytes, Place]] = {}
         self._indexes = indexes
         self._contributors: list[int] = []
         self._spots: list[list[list[int]]] = []
         self._having: list[list[tuple[Shape, list[int]]]] = [[] for _ in KINDS]
         self._ends = [0] * len(KINDS)
-        self._live = sum(index.book.live for index in indexes)
+        self._live = sum(index.live for index in indexes)
         shapes: dict[bytes, Shape] = {}
         offsets = [0] * len(KINDS)
         for index in indexes:
@@ -110,9 +107,9 @@ class Plan:
                     continue
                 report(
                     f"shape {stream.identity!r}",
-                    f"Book {index.book.uid} keeps {stream.identity!r} as {stream.shape}, unlike the others",
+                    f"Book {index.uid} keeps {stream.identity!r} as {stream.shape}, unlike the others",
                 )
-            offsets = [offset + index.length(kind) for kind, offset in enumerate(offsets)]
+            offsets = [offset + index.lengths[kind] for kind, offset in enumerate(offsets)]
         self._columns = {kind: _Columns(kind, self._having[kind]) for kind in (COUNTS, TOTALS, LOWS)}
 
     def merge(self) -> Totals:
@@ -129,14 +126,14 @@ class Plan:
             return sums
 
         return Totals(
-            counts=self._slotwise(COUNTS, add_counts),
+            counts=self._slotwise(COUNTS, _add),
             totals=self._slotwise(TOTALS, add),
             rests=self._columns[TOTALS].ordered(rests, 0.0),
-            lows=self._slotwise(LOWS, lowest),
+            lows=self._slotwise(LOWS, _lowest),
             marks=self._marks(),
             raw=self._rows(),
             contributors=self._contributors,
-            places=self.places,
+            places=self._places,
             live=self._live,
             # All but the base are books of processes.
             dead=max(0, len(self._indexes) - 1 - self._live),
@@ -161,9 +158,9 @@ class Plan:
     def _take(self, index: SeriesIndex, stream: Stream, offsets: Sequence[int]) -> None:
         """Take in the series of a stream of one book, whose values begin at the offsets."""
         shape, retired = stream.shape, index.retired
-        silent = not (index.book.live or shape.outlives)
-        places = self.places.setdefault(stream.identity, {})
-        for number, (attributes, starts) in stream.entries.items():
+        silent = not (index.live or shape.outlives)
+        places = self._places.setdefault(stream.identity, {})
+        for number, (attributes, starts) in stream.series.items():
             place = places.get(attributes)
             if place is None:
                 place = places[attributes] = self._new_place(shape)
@@ -277,9 +274,24 @@ def _getter(indices: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
 
 
 def _row(shape: Shape, rows: list[list[int]]) -> list[int]:
-    if rows:
+    merger = RAW_MERGERS.get(shape.raw_merge)
+    trouble = "it is unknown"
+    if rows and merger:
         try:
-            return merge_rows(shape.raw_merge, rows)
-        except ValueError as error:
-            report(f"raw {shape.raw_merge}", str(error).capitalize())
+            row = merger(rows)
+            if len(row) == shape.raw:
+                return row
+            trouble = f"it made {len(row)} slots of {shape.raw}"
+        except Exception as error:  # it is known by name only, and no one series may hide the others
+            trouble = repr(error)
+    if rows:
+        report(f"raw {shape.raw_merge}", f"{shape.raw_merge!r} cannot merge raw slots: {trouble}")
     return [0] * shape.raw
+
+
+def _add(columns: list[Sequence[int]]) -> list[int]:
+    return list(map(sum, zip(*columns, strict=True)))
+
+
+def _lowest(columns: list[Sequence[float]]) -> list[float]:
+    return list(map(min, *columns))

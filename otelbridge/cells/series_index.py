@@ -1,66 +1,73 @@
-"""Which series a book has, and where their slots lie in it."""
+"""Which series a file has, and where their slots lie in it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from otelbridge.cells.records import RETIRED, REVIVED, SERIES, SERIES_HEAD, STREAM, read_number, read_stream
+from otelbridge.cells.segments import cast_slots
 from otelbridge.cells.shape import KINDS, RAW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from otelbridge.cells.base import Base
     from otelbridge.cells.shape import Shape
-    from otelbridge.cells.volume import Volume
 
 _ROW_TRIES = 1000
 
-
-class Entry(NamedTuple):
-    """A series of a book."""
-
-    attributes: bytes
-    starts: list[tuple[int, int]]
-    """Kinds of slots, and where those of the series begin in what `SeriesIndex.values` gives."""
+NO_SLOTS = memoryview(b"")
 
 
 class Stream(NamedTuple):
-    """A stream of a book."""
+    """A stream of a book, or of the base."""
 
     identity: bytes
     shape: Shape
+
     wanted: list[tuple[int, int]]
     """The kinds of slots its series have, and how many of each."""
-    entries: dict[int, Entry]
-    """By the number of the series in the book."""
+
+    series: dict[int, tuple[bytes, list[tuple[int, int]]]]
+    """By their number in the book: the attributes; kinds of slots and where those of the series begin in
+    `SeriesIndex.values`."""
 
 
 class SeriesIndex:
-    """What the key log of a book says, ready for merging.
+    """The series of a book, or of the base, as its records tell them.
 
     Slots of a kind are read as few long stretches of the file.
 
     Args:
-        book: Where the values are.
+        uid: The name of the book.
 
     Attributes:
+        uid: The name of the book.
+        live: Whether its process lives.
+        integers: The values as int64 slots.
+        floats: The values as float64 slots.
         streams: By their number in the book.
         retired: The numbers of the series that the process no longer has.
-        version: Grows whenever one of the above changes.
+        lengths: How many items `values` gives, by kind.
+        version: Grows whenever one of the last three changes.
     """
 
-    def __init__(self, book: Volume | Base) -> None:
-        self.book = book
+    def __init__(self, uid: str) -> None:
+        self.uid = uid
+        self.live = False
         self.streams: dict[int, Stream] = {}
         self.retired: set[int] = set()
+        self.lengths = [0] * len(KINDS)
         self.version = 0
         self._stretches: list[list[list[int]]] = [[] for _ in KINDS]
-        self._lengths = [0] * len(KINDS)
         self._final: list[list[Any]] = []
+        self.show(NO_SLOTS)
+
+    def show(self, slots: memoryview) -> None:
+        """Take other memory for the values, as bytes."""
+        self.integers, self.floats = cast_slots(slots, "q"), cast_slots(slots, "d")
 
     def take_in(self, bodies: list[bytes]) -> None:
-        """Take in the next records of the key log.
+        """Take in the next records.
 
         When an exception ends it midway, for instance that of a signal handler, the same records can be taken in again.
 
@@ -77,31 +84,8 @@ class SeriesIndex:
                 raise ValueError(f"a record of unknown type {body[0]}")
             taker(self, body)
 
-    def update(self, volume: Volume) -> None:
-        """Take in the news of the volume; those of a dead process are the last ones, and it is closed.
-
-        Args:
-            volume: The book.
-
-        Raises:
-            DamagedError: If its values file was cut.
-            OSError: If it cannot be read now, as `Volume.news` says.
-        """
-        # Whether the process lives is asked before its values are read: those of a dead one are final.
-        live = volume.look()
-        news = volume.news()
-        try:
-            self.take_in(news.bodies)
-        except ValueError as error:
-            volume.stop(str(error))
-        else:
-            volume.advance(news)
-        if not live:
-            self.settle()
-            volume.close()
-
     def settle(self) -> None:
-        """Read the values for the last time: the book is that of the dead, and may be closed then."""
+        """Read the values for the last time: they are those of the dead, and their memory can be given up."""
         if not self._final:
             self._final = [self._read(kind) for kind in range(len(KINDS))]
 
@@ -116,14 +100,10 @@ class SeriesIndex:
         """
         return self._final[kind] if self._final else self._read(kind)
 
-    def length(self, kind: int) -> int:
-        """Tell how many items `values` gives for a kind."""
-        return self._lengths[kind]
-
     def _read(self, kind: int) -> list[Any]:
         if kind == RAW:
             return [self._row(first, end) for first, end in self._stretches[RAW]]
-        slots = self.book.integers if KINDS[kind].code == "q" else self.book.floats
+        slots = self.integers if KINDS[kind].code == "q" else self.floats
         values: list[Any] = []
         for first, end in self._stretches[kind]:
             values += slots[first:end].tolist()
@@ -131,7 +111,7 @@ class SeriesIndex:
 
     def _row(self, first: int, end: int) -> list[int]:
         """Read a raw row, all of one version unless that changes at every look."""
-        slots = self.book.integers
+        slots = self.integers
         row: list[int] = []
         for _ in range(_ROW_TRIES):
             version = slots[first]
@@ -148,24 +128,24 @@ class SeriesIndex:
     def _take_series(self, body: bytes) -> None:
         if len(body) < SERIES_HEAD.size:
             raise ValueError(f"a series in {len(body)} bytes")
-        _, number, series, *positions = SERIES_HEAD.unpack_from(body)
-        stream = self.streams.get(number)
+        _, stream_number, number, *positions = SERIES_HEAD.unpack_from(body)
+        stream = self.streams.get(stream_number)
         if stream is None:
-            raise ValueError(f"a series of the unknown stream {number}")
-        size = self.book.slots
+            raise ValueError(f"a series of the unknown stream {stream_number}")
+        size = len(self.integers)
         starts: list[tuple[int, int]] = []
         for kind, width in stream.wanted:
             first = positions[kind]
             if first + width > size:
                 raise ValueError(f"a series at slot {first} of {size}")
             if first >= 0:
-                starts.append((kind, self._lengths[kind]))
+                starts.append((kind, self.lengths[kind]))
                 self._add_stretch(kind, first, width)
-        stream.entries[series] = Entry(body[SERIES_HEAD.size :], starts)
+        stream.series[number] = (body[SERIES_HEAD.size :], starts)
 
     def _add_stretch(self, kind: int, first: int, width: int) -> None:
         stretches = self._stretches[kind]
-        self._lengths[kind] += 1 if kind == RAW else width
+        self.lengths[kind] += 1 if kind == RAW else width
         if kind != RAW and stretches and stretches[-1][1] == first:
             stretches[-1][1] = first + width
         else:

@@ -11,7 +11,6 @@ from otelbridge.cells.base import Base, load
 from otelbridge.cells.locks import held
 from otelbridge.cells.merge import Place, Plan, Totals
 from otelbridge.cells.names import BASE, FOLDER, KEYS, names_in, uids_in
-from otelbridge.cells.series_index import SeriesIndex
 from otelbridge.cells.volume import DamagedError, Volume, report
 
 if TYPE_CHECKING:
@@ -48,9 +47,7 @@ class Shelf:
         self._lock = threading.RLock()
         self._busy = False
         self._base = Base(directory / BASE)
-        self._base_index = SeriesIndex(self._base)
         self._volumes: dict[str, Volume] = {}
-        self._indexes: dict[str, SeriesIndex] = {}
         self._plan = Plan(())
         self._planned: tuple[object, ...] = ()
         self._unchanged: tuple[object, ...] = ()
@@ -65,7 +62,8 @@ class Shelf:
         """
         with self._alone() as shelf:
             shelf._directory = directory
-            shelf._base = Base(directory / BASE, self.known)
+            gone = DamagedError("it is in another directory") if self.known.bodies else None
+            shelf._base = Base(directory / BASE, self.known, trouble=gone)
 
     def read(self, own: Book | None) -> Totals:
         """Merge what the living processes and the dead have counted.
@@ -162,11 +160,6 @@ class Shelf:
             finally:
                 self._busy = False
 
-    def _drop(self, uid: str) -> None:
-        """Close a book; the next scan opens it again."""
-        self._volumes.pop(uid).close()
-        self._indexes.pop(uid)
-
     def _living(self) -> list[Volume]:
         self._scan()
         return [volume for _, volume in sorted(self._volumes.items()) if volume.look()]
@@ -181,10 +174,10 @@ class Shelf:
             # Folded since the scan. What it had counted is in a base that this view does not have yet.
         if gone:
             report("news", f"New series of the book {gone} cannot be read: its files were removed")
-        indexes = [self._base_index, *(index for uid, index in sorted(self._indexes.items()) if uid != own)]
-        planned = tuple((index, index.version, index.book.live) for index in indexes)
+        books = [self._base, *(volume for uid, volume in sorted(self._volumes.items()) if uid != own)]
+        planned = tuple((book, book.version, book.live) for book in books)
         if planned != self._planned:
-            self._plan, self._planned = Plan(indexes), planned
+            self._plan, self._planned = Plan(books), planned
         return self._plan.merge()
 
     def _scan(self) -> None:
@@ -216,7 +209,7 @@ class Shelf:
         for uid in self._volumes.keys() - present:
             # A book whose files were removed by somebody else still is a living process' book.
             if uid in folded or not self._volumes[uid].look():
-                self._drop(uid)
+                self._volumes.pop(uid).close()
         if missing:
             report("values file", f"The book {missing[0]} in {self._directory} has no values file")
         return True
@@ -224,42 +217,25 @@ class Shelf:
     def _open(self, uid: str) -> bool:
         """Open a book; false when a file of it is gone: mostly because it was folded since it was listed."""
         try:
-            volume = Volume.open(self._directory, uid)
-            index = SeriesIndex(volume)
-            if not volume.live:
-                # At once, since it closes its files: there may be more dead processes than descriptors.
-                index.update(volume)
+            self._volumes[uid] = Volume.open(self._directory, uid)
         except FileNotFoundError:
             return False
         except (OSError, DamagedError) as error:
             report(f"book {type(error).__name__}", f"The book {uid} in {self._directory} cannot be read: {error}")
-        else:
-            self._volumes[uid], self._indexes[uid] = volume, index
         return True
 
     def _take_news(self, own: str) -> str:
-        """Take the news of all books but one's own into their indexes; the name of one whose files are gone."""
-        if self._base_index.book is not self._base:
-            self._base_index = self._new_base_index()
+        """Take the news of all books but one's own; the name of one whose files are gone."""
         gone = ""
         for uid, volume in list(self._volumes.items()):
             try:
                 if uid != own:
-                    self._indexes[uid].update(volume)
+                    volume.update()
             except DamagedError as error:
                 report("values", str(error))
-                self._drop(uid)
+                self._volumes.pop(uid).close()
             except FileNotFoundError:
                 gone = uid
             except OSError as error:
                 report("news", f"New series of the book {uid} cannot be read now ({error})")
         return gone
-
-    def _new_base_index(self) -> SeriesIndex:
-        index = SeriesIndex(self._base)
-        try:
-            index.take_in(self.known.bodies)
-        except ValueError as error:
-            report("base", f"The base in {self._directory} has {error}")
-        index.settle()
-        return index

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from otelbridge.cells.book import HEADER_SLOTS, MAGIC, MAGIC_AT, OBSERVING_AT, REFRESHED_AT
 from otelbridge.cells.locks import GUARDED, is_held, owned
 from otelbridge.cells.names import KEYS, VALUES
-from otelbridge.cells.records import Bodies, bodies
+from otelbridge.cells.records import bodies
 from otelbridge.cells.segments import cast_slots
+from otelbridge.cells.series_index import NO_SLOTS, SeriesIndex
 from otelbridge.cells.shape import SLOT
 from otelbridge.diagnostics import warn_once
 
@@ -22,33 +23,28 @@ if TYPE_CHECKING:
 
 
 _NOTHING_MORE = 1 << 62
-_NOTHING: memoryview[Any] = memoryview(b"")
 
 
 class DamagedError(Exception):
     """A file of the room is not what it must be. The message names the file and what is wrong."""
 
 
-class Volume:
+class Volume(SeriesIndex):
     """The file pair of a process, as far as it was read. Use `open` to make one.
 
-    Both files stay open until `close`. Those of a dead process are final, so who has read the values closes them: then
-    any number of dead processes can be read.
+    The files of a living process stay open, two descriptors for each. Those of a dead one are final: what its records
+    name is copied, and they are closed, so that any number of dead processes can be read.
 
     Attributes:
-        uid: The name of the book.
         live: Whether its process held the lock at the last `look`.
-        integers: The values file as int64 slots.
-        floats: The values file as float64 slots.
     """
 
     def __init__(self, directory: Path, uid: str) -> None:
-        self.uid = uid
+        super().__init__(uid)
         self.live = True
-        self.integers = self.floats = _NOTHING
         self._values_path = directory / (uid + VALUES)
         self._keys = os.open(directory / (uid + KEYS), os.O_RDONLY | GUARDED)
-        self._read = 0
+        self._read_to = 0
         self._mapping: mmap.mmap | None = None
 
     @classmethod
@@ -60,7 +56,7 @@ class Volume:
             uid: The name of the book.
 
         Returns:
-            The volume; nothing of its key log is read yet.
+            The volume; nothing of the key log of a living process is read yet, and all of that of a dead one.
 
         Raises:
             FileNotFoundError: If a file of the pair is missing.
@@ -73,19 +69,16 @@ class Volume:
             owned(volume._keys)
             volume.look()
             volume._map()
+            if not volume.live:
+                volume.update()
         except BaseException:
             volume.close()
             raise
         return volume
 
     def __del__(self) -> None:
-        if hasattr(self, "_keys"):
+        if hasattr(self, "_mapping"):
             self.close()
-
-    @property
-    def slots(self) -> int:
-        """How many slots the values file has, as far as it was read."""
-        return len(self.integers)
 
     @property
     def refreshed(self) -> int:
@@ -107,57 +100,49 @@ class Volume:
             self.live = is_held(self._keys)
         return self.live
 
-    def news(self) -> Bodies:
-        """Read the records that came since `advance`, as far as the process wrote them before the last `look`.
+    def update(self) -> None:
+        """Take in the records that came since the last call.
 
-        Returns:
-            The records. The values can be read as far as they need it.
+        A damaged record ends the reading of this book for good, and is reported; what came before it stays valid.
 
         Raises:
             DamagedError: If the values file was cut.
             FileNotFoundError: If the records need more of the values file than was read, and it is gone: folded since.
-            OSError: If the system cannot read or map now.
+            OSError: If the system cannot read or map now; the same records come with the next call.
         """
         if self._mapping is None:
-            return Bodies([], 0, damaged=False)
+            return
+        # Whether the process lives is asked before its records and values are read: those of a dead one are final.
+        live = self.look()
         size = self._mapping.size()
         if size < len(self._mapping):
             raise DamagedError(f"{self._values_path} was cut to {size} bytes")
         found = bodies(self._key_log())
         if found.bodies and size > len(self._mapping):
             self._map()
-        return found
-
-    def advance(self, news: Bodies) -> None:
-        """Read on behind what was taken in. A damaged record ends the reading of this book for good, and is reported.
-
-        Args:
-            news: What `news` gave last.
-        """
-        self._read += news.consumed
-        if news.damaged:
-            self.stop(f"a damaged record at byte {self._read}")
-
-    def stop(self, reason: str) -> None:
-        """Read no further records of this book, and report it.
-
-        Args:
-            reason: What is wrong with the key log.
-        """
-        self._read = _NOTHING_MORE
-        report("key log", f"The key log of {self._values_path.with_suffix('')} has {reason}")
+        damage = f"a damaged record at byte {self._read_to + found.consumed}" if found.damaged else ""
+        try:
+            self.take_in(found.bodies)
+        except ValueError as error:
+            damage = str(error)
+        self._read_to = _NOTHING_MORE if damage else self._read_to + found.consumed
+        if damage:
+            report("key log", f"The key log of {self._values_path.with_suffix('')} has {damage}")
+        if not live:
+            self.settle()
+            self.close()
 
     def close(self) -> None:
-        """Close both files. There are no values any more, and no news."""
+        """Close both files. There are no values any more but settled ones, and no news."""
         keys, self._keys = self._keys, -1
         if keys >= 0:
             os.close(keys)
-        self.integers = self.floats = _NOTHING
+        self.show(NO_SLOTS)
         self._mapping = None
 
     def _key_log(self) -> bytes:
         size = os.fstat(self._keys).st_size
-        return read_at(self._keys, self._read, size - self._read) if size > self._read else b""
+        return read_at(self._keys, self._read_to, size - self._read_to) if size > self._read_to else b""
 
     def _map(self) -> None:
         descriptor = os.open(self._values_path, os.O_RDONLY | GUARDED)
@@ -168,10 +153,10 @@ class Volume:
             mapping = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
         finally:
             os.close(descriptor)
-        integers = cast_slots(memoryview(mapping), "q")
-        if integers[MAGIC_AT] != MAGIC:
+        slots = memoryview(mapping)
+        if cast_slots(slots, "q")[MAGIC_AT] != MAGIC:
             raise DamagedError(f"{self._values_path} is not a values file of this version")
-        self.integers, self.floats = integers, cast_slots(memoryview(mapping), "d")
+        self.show(slots)
         self._mapping = mapping
 
 

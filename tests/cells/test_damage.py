@@ -438,7 +438,7 @@ def test_a_base_that_cannot_be_read_is_not_replaced(group: Path, caplog: pytest.
 
 def test_a_missing_base_is_empty(group: Path) -> None:
     base = load(group / BASE)
-    assert (base.content, base.slots, base.is_current()) == (EMPTY, 0, True)
+    assert (base.content, len(base.integers), base.is_current()) == (EMPTY, 0, True)
     folded(group, 1)
     assert not base.is_current()
     assert load(group / BASE).is_current()

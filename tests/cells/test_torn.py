@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from otelbridge.cells.arithmetic import RAW_MERGERS
-from otelbridge.cells.series_index import SeriesIndex
 from otelbridge.cells.shape import COUNTS, RAW, TOTALS
 from otelbridge.cells.shelf import Shelf
 from otelbridge.cells.volume import Volume
@@ -64,26 +63,24 @@ def writer(group: Path) -> Iterator[Worker]:
 
 def test_no_value_is_ever_seen_in_halves(group: Path, writer: Worker) -> None:
     volume = Volume.open(group, writer.said)
-    index = SeriesIndex(volume)
-    index.update(volume)
+    volume.update()
     seen_ints, seen_floats = set(), set()
     deadline = time.monotonic() + 1.5
     while time.monotonic() < deadline:
         for _ in range(500):
-            seen_ints.add(index.values(COUNTS)[1])
-            seen_floats.add(index.values(TOTALS)[1])
+            seen_ints.add(volume.values(COUNTS)[1])
+            seen_floats.add(volume.values(TOTALS)[1])
     assert seen_ints == INTS
     assert seen_floats == FLOATS
 
 
 def test_a_raw_row_is_of_one_version(group: Path, writer: Worker) -> None:
     volume = Volume.open(group, writer.said)
-    index = SeriesIndex(volume)
-    index.update(volume)
+    volume.update()
     versions = set()
     deadline = time.monotonic() + 1.5
     while time.monotonic() < deadline:
-        (row,) = index.values(RAW)
+        (row,) = volume.values(RAW)
         area = 1 + 40 * (row[0] & 1)
         assert set(row[area : area + 40]) == {row[0]}
         versions.add(row[0])
