@@ -6,8 +6,8 @@ and merges them. Books of dead processes are *folded* into one ``base`` file, so
 of living processes.
 
 Who reads on will find: `book` writes a book, `volume` reads that of another process, `base` reads the file of the dead;
-both are a `series_index` of what their records say. `merge` plans how the series of all become one, and does it in bulk.
-`shelf` keeps all of that up to date, `folding` makes the next base.
+the last two are a `series_index` of what their records say. `merge` plans how the series of all become one, and does it
+in bulk. `shelf` keeps all of that up to date, `folding` makes the next base.
 
 The room knows nothing of OpenTelemetry: identities and attributes are bytes that are compared and handed back.
 
