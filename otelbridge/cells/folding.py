@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otelbridge.cells.arithmetic import RAW_MERGERS, expansion
 from otelbridge.cells.base import encode, load
@@ -34,6 +34,16 @@ _WIDEST: Final = (1 << 63) - 1
 
 _BATCH = 200
 """How many books are folded at once; more would only take more memory."""
+
+
+class _Line(NamedTuple):
+    """A series of the new base."""
+
+    stream: int
+    attributes: bytes
+    slots: dict[int, Sequence[float]]
+    retired: bool
+    positions: list[int]
 
 
 def _no_pause(_step: str) -> None:
@@ -164,22 +174,25 @@ def _compacted(dead: Sequence[SeriesIndex]) -> tuple[bytes, bytes]:
     totals = plan.merge()
     sums = [expansion(parts) for parts in plan.parts(TOTALS)]
     log: list[bytes] = []
-    slots = bytearray()
-    number = 0
+    lines: list[_Line] = []
     for stream, (identity, places) in enumerate(totals.places.items()):
         kept = [(attributes, place) for attributes, place in places.items() if place.shape.outlives]
         if kept:
             log.append(stream_record(stream, kept[0][1].shape, identity))
         for attributes, place in kept:
             for level, layer in enumerate(_layers(place, totals, sums)):
-                positions = [ABSENT] * len(KINDS)
-                for kind, values in layer.items():
-                    positions[kind] = len(slots) // SLOT
-                    slots += array(KINDS[kind].code, values).tobytes()
-                log.append(series_record(stream, number, positions, attributes))
-                if level or not totals.contributors[place.number]:
-                    log.append(retired_record(number))
-                number += 1
+                retired = bool(level) or not totals.contributors[place.number]
+                lines.append(_Line(stream, attributes, layer, retired, [ABSENT] * len(KINDS)))
+    slots = bytearray()
+    for kind, (_, code, _) in enumerate(KINDS):  # side by side, so that a reader takes them at once
+        for line in lines:
+            if values := line.slots.get(kind):
+                line.positions[kind] = len(slots) // SLOT
+                slots += array(code, values).tobytes()
+    for number, line in enumerate(lines):
+        log.append(series_record(line.stream, number, line.positions, line.attributes))
+        if line.retired:
+            log.append(retired_record(number))
     return b"".join(log), bytes(slots)
 
 
@@ -196,7 +209,7 @@ def _layers(place: Place, totals: Totals, sums: Sequence[list[float]]) -> Iterat
     for level in range(max(map(len, (*counts, *terms)), default=1)):
         rest[COUNTS] = [words[level] if level < len(words) else 0 for words in counts]
         rest[TOTALS] = [parts[level] if level < len(parts) else -0.0 for parts in terms]
-        yield {kind: values for kind, values in rest.items() if values}
+        yield rest
         rest = {}
 
 

@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.cells.arithmetic import RAW_MERGERS, add_totals, merge_marks
+from otelbridge.cells.records import ABSENT
 from otelbridge.cells.shape import COUNTS, KINDS, LOWS, MARKS, RAW, TOTALS
 from otelbridge.cells.volume import report
 
@@ -168,8 +169,9 @@ class Plan:
                 continue
             self._contributors[place.number] += number not in retired
             spots = self._spots[place.number]
-            for kind, start in starts:
-                spots[kind].append(offsets[kind] + start)
+            for (kind, _), start in zip(stream.wanted, starts, strict=True):
+                if start != ABSENT:
+                    spots[kind].append(offsets[kind] + start)
 
     def _new_place(self, shape: Shape) -> Place:
         at = [end if width else -1 for end, width in zip(self._ends, shape.widths, strict=True)]

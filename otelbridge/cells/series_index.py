@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from otelbridge.cells.records import RETIRED, REVIVED, SERIES, SERIES_HEAD, STREAM, read_number, read_stream
+from otelbridge.cells.records import ABSENT, RETIRED, REVIVED, SERIES, SERIES_HEAD, STREAM, read_number, read_stream
 from otelbridge.cells.segments import cast_slots
 from otelbridge.cells.shape import KINDS, RAW
 
@@ -27,9 +27,9 @@ class Stream(NamedTuple):
     wanted: list[tuple[int, int]]
     """The kinds of slots its series have, and how many of each."""
 
-    series: dict[int, tuple[bytes, list[tuple[int, int]]]]
-    """By their number in the book: the attributes; kinds of slots and where those of the series begin in
-    `SeriesIndex.values`."""
+    series: dict[int, tuple[bytes, tuple[int, ...]]]
+    """By their number in the book: the attributes, and for each kind that is wanted, where the slots begin in
+    `SeriesIndex.values`; `ABSENT` where the series has none."""
 
 
 class SeriesIndex:
@@ -133,23 +133,28 @@ class SeriesIndex:
         if stream is None:
             raise ValueError(f"a series of the unknown stream {stream_number}")
         size = len(self.integers)
-        starts: list[tuple[int, int]] = []
+        lengths = self.lengths
+        starts: list[int] = []
         for kind, width in stream.wanted:
             first = positions[kind]
-            if first + width > size:
+            end = first + width
+            if end > size:
                 raise ValueError(f"a series at slot {first} of {size}")
-            if first >= 0:
-                starts.append((kind, self.lengths[kind]))
-                self._add_stretch(kind, first, width)
-        stream.series[number] = (body[SERIES_HEAD.size :], starts)
-
-    def _add_stretch(self, kind: int, first: int, width: int) -> None:
-        stretches = self._stretches[kind]
-        self.lengths[kind] += 1 if kind == RAW else width
-        if kind != RAW and stretches and stretches[-1][1] == first:
-            stretches[-1][1] = first + width
-        else:
-            stretches.append([first, first + width])
+            if first < 0:
+                starts.append(ABSENT)
+                continue
+            starts.append(lengths[kind])
+            stretches = self._stretches[kind]
+            if kind == RAW:
+                stretches.append([first, end])
+                lengths[RAW] += 1
+                continue
+            lengths[kind] += width
+            if stretches and stretches[-1][1] == first:
+                stretches[-1][1] = end
+            else:
+                stretches.append([first, end])
+        stream.series[number] = (body[SERIES_HEAD.size :], tuple(starts))
 
     def _take_retired(self, body: bytes) -> None:
         self.retired.add(read_number(body))
