@@ -5,6 +5,10 @@ A *book* is the pair of files one process writes: ``<uid>.vals`` holds 8-byte sl
 and merges them. Books of dead processes are *folded* into one ``base`` file, so the number of files follows the number
 of living processes.
 
+Who reads on will find: `book` writes a book, `volume` reads that of another process, `base` reads the file of the dead;
+the last two are a `series_index` of what their records say. `merge` plans how the series of all become one, and does it
+in bulk. `shelf` keeps all of that up to date, `folding` makes the next base.
+
 The room knows nothing of OpenTelemetry: identities and attributes are bytes that are compared and handed back.
 
 Three facts carry it. A value is stored with one aligned 8-byte store, which no reader sees in halves and which survives

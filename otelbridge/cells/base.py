@@ -4,28 +4,25 @@ It is written whole under another name and renamed, so there is either the old o
 that went into it, whose files may still be there for a moment: a reader that skips those and sees the same base before
 and after it opened the others has counted each book once.
 
-A base that is damaged nonetheless (by something outside this package) is reported and replaced, in this order, by an
-unfinished base beside it whose crc is right (it is the successor of the damaged one, and no book it names has been
-removed yet), by what the reader remembers of an earlier base (a part of the damaged one), by nothing. None of these
-counts a book twice; the last two lose what only the damaged file knew.
+Only something outside this package can damage or remove it. A reader then goes on with what it last read, and who folds
+next writes that, as far as it is known, into a new base. A base that cannot be read now is not replaced.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import struct
-from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
-from otelbridge.cells.names import BASE, DRAFT
+from otelbridge.cells.names import BASE
 from otelbridge.cells.records import bodies
-from otelbridge.cells.segments import cast_slots
+from otelbridge.cells.series_index import SeriesIndex
 from otelbridge.cells.shape import SLOT
 from otelbridge.cells.volume import DamagedError, report
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable
 
     from otelbridge.cells.private import Descriptor, Entry
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
 _MAGIC = b"otelbase"
 _HEAD = struct.Struct("<8sIIQ")
 _SEALED_FROM = 12  # magic and crc come before what the crc covers
-_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class Content(NamedTuple):
@@ -52,59 +49,43 @@ class Content(NamedTuple):
 EMPTY: Final = Content(frozenset(), [], memoryview(b""))
 
 
-class State(Enum):
-    """What became of the file when it was read."""
-
-    SOUND = "sound"
-    """It said what the content says; so it is called when there is no file, too."""
-
-    DAMAGED = "damaged"
-    """It is not what was written; the content comes from elsewhere."""
-
-    UNREADABLE = "unreadable"
-    """It could not be read, though it may be sound: it must not be replaced."""
-
-
-class Base:
-    """A base as a reader sees it. Use `load` to get one.
+class Base(SeriesIndex):
+    """A base as a reader sees it. Use `load` to get one; made otherwise, it stands for no file.
 
     Args:
         path: The file.
         content: What it says.
-        status: What the system says of it; None when there is none.
-        state: What became of it.
+        status: What the system says of the file; None when there is none.
         file: It, held open to keep the system from giving its inode number to a successor.
+        trouble: See below.
 
     Attributes:
-        uid: Stands in for the name of a book.
-        live: Never; it holds what the dead left.
-        integers: Its slots as int64.
-        floats: Its slots as float64.
+        content: What it says, or said when it could last be read.
+        trouble: Why the content is not that of the file: a `DamagedError` when the file is to be replaced, another one
+            when it must not be, as it may be sound; None when all is well.
     """
-
-    uid = BASE
-    live = False
 
     def __init__(
         self,
         path: Entry,
-        content: Content,
+        content: Content = EMPTY,
         status: os.stat_result | None = None,
-        state: State = State.SOUND,
         file: Descriptor | None = None,
+        trouble: Exception | None = None,
     ) -> None:
+        super().__init__(BASE)
         self.content = content
-        self.state = state
-        self.integers: memoryview[Any] = cast_slots(content.slots, "q")
-        self.floats: memoryview[Any] = cast_slots(content.slots, "d")
+        self.trouble = trouble
         self._path = path
         self._status = status
         self._file = file
-
-    @property
-    def slots(self) -> int:
-        """How many slots it has."""
-        return len(self.integers)
+        self.show(content.slots)
+        try:
+            self.take_in(content.bodies)
+        except ValueError as error:
+            report("base", f"The base {path} has {error}")
+            self.trouble = error
+        self.settle()
 
     def is_current(self) -> bool:
         """Tell whether the file is still the one that was loaded.
@@ -134,35 +115,19 @@ def load(path: Entry, known: Content = EMPTY) -> Base:
     Raises:
         OSError: If the system cannot open or read files now, for want of descriptors or memory.
     """
+    status = file = None
     try:
         status = path.lstat()
-    except FileNotFoundError:
-        return Base(path, known)
-    file = None
-    try:
         file = path.open()
         status = file.status
-        return Base(path, decode(file.read()), status, State.SOUND, file)
-    except OSError as error:
-        if error.errno in _PASSING:
+        return Base(path, decode(file.read()), status, file)
+    except FileNotFoundError:
+        return Base(path, known, trouble=DamagedError("it is gone") if known.bodies else None)
+    except (OSError, DamagedError) as error:
+        if isinstance(error, OSError) and error.errno in _PASSING:
             raise
         report("base", f"The totals of ended processes in {path} cannot be read: {error}")
-        return Base(path, known, status, State.UNREADABLE, file)
-    except DamagedError as error:
-        report("base", f"The totals of ended processes in {path} are damaged: {error}")
-        return Base(path, _draft(path) or known, status, State.DAMAGED, file)
-
-
-def has_draft(path: Entry) -> bool:
-    """Tell whether there is a sound draft of the next base.
-
-    Args:
-        path: The file of the base.
-
-    Returns:
-        Whether there is one that could be renamed to it.
-    """
-    return _draft(path) is not None
+        return Base(path, known, status, file, error.with_traceback(None))
 
 
 def encode(folded: Iterable[str], log: bytes, slots: bytes) -> bytes:
@@ -197,26 +162,19 @@ def decode(data: bytes) -> Content:
         DamagedError: If it is not a base, or not what was written.
     """
     if len(data) < _HEAD.size:
-        raise DamagedError(f"it has only {len(data)} bytes")
+        raise DamagedError(f"it is damaged: it has only {len(data)} bytes")
     magic, crc, names_size, log_size = _HEAD.unpack_from(data)
     if magic != _MAGIC or crc32(memoryview(data)[_SEALED_FROM:]) != crc:
-        raise DamagedError("its checksum is wrong")
+        raise DamagedError("it is damaged: its checksum is wrong")
     names_end = _HEAD.size + names_size
     log_end = names_end + log_size
     log = bodies(data[names_end:log_end])
     if log.damaged or log.consumed != log_size:
-        raise DamagedError("its records are damaged")
+        raise DamagedError("it is damaged: its records make no sense")
     slots = memoryview(data)[log_end + -log_end % SLOT :]
     if len(slots) % SLOT:
-        raise DamagedError(f"its slots take {len(slots)} bytes")
+        raise DamagedError(f"it is damaged: its slots take {len(slots)} bytes")
     return Content(frozenset(data[_HEAD.size : names_end].decode().split()), log.bodies, slots)
-
-
-def _draft(path: Entry) -> Content | None:
-    try:
-        return decode((path.directory / DRAFT).open().read())
-    except (OSError, DamagedError):
-        return None
 
 
 def _signature(status: os.stat_result) -> tuple[int, int, int, int]:

@@ -179,8 +179,7 @@ class Directory:
         # What lists a descriptor moves its position, which forked children share.
         listed = os.open(".", _LISTED, dir_fd=self.descriptor)
         try:
-            with os.scandir(listed) as entries:
-                names = [entry.name for entry in entries]
+            names = os.listdir(listed)  # one step, which a signal handler cannot leave half done
         finally:
             os.close(listed)
         if not names:

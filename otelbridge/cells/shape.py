@@ -89,7 +89,7 @@ class Shape:
     is read again when it changed meanwhile."""
 
     raw_merge: str = ""
-    """A name in `otelbridge.cells.rows.RAW_MERGERS`; needed when there are raw slots."""
+    """A name in `otelbridge.cells.arithmetic.RAW_MERGERS`; needed when there are raw slots."""
 
     widths: tuple[int, int, int, int, int] = field(init=False, compare=False, repr=False)
     """The number of slots of each kind, in the order of `KINDS`."""

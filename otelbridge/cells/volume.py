@@ -6,7 +6,7 @@ Nothing here trusts the files: they may vanish, be cut, be damaged or belong to 
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from otelbridge.cells.book import HEADER_SLOTS, MAGIC, MAGIC_AT, OBSERVING_AT, REFRESHED_AT
 from otelbridge.cells.locks import is_held
@@ -14,13 +14,14 @@ from otelbridge.cells.names import KEYS, VALUES
 from otelbridge.cells.private import opened
 from otelbridge.cells.records import bodies
 from otelbridge.cells.segments import cast_slots
+from otelbridge.cells.series_index import NO_SLOTS, SeriesIndex
 from otelbridge.cells.shape import SLOT
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from otelbridge.cells.private import Descriptor, Directory
+    from otelbridge.cells.private import Directory
 
 
 _NOTHING_MORE = 1 << 62
@@ -30,28 +31,22 @@ class DamagedError(Exception):
     """A file of the room is not what it must be. The message names the file and what is wrong."""
 
 
-class Volume:
+class Volume(SeriesIndex):
     """The file pair of a process, as far as it was read. Use `open` to make one.
 
-    The files of a living process stay open, two descriptors for each. Those of a dead one are final: they are copied
-    and closed, so that any number of dead processes can be read.
+    The files of a living process stay open, two descriptors for each. Those of a dead one are final: what its records
+    name is copied, and they are closed, so that any number of dead processes can be read.
 
     Attributes:
-        uid: The name of the book.
         live: Whether its process held the lock at the last `look`.
-        integers: The values file as int64 slots.
-        floats: The values file as float64 slots.
     """
 
     def __init__(self, directory: Directory, uid: str) -> None:
-        self.uid = uid
+        super().__init__(uid)
         self.live = True
-        self.integers: memoryview[Any] = memoryview(b"").cast("q")
-        self.floats: memoryview[Any] = memoryview(b"").cast("d")
         self._values_file = directory / (uid + VALUES)
         self._keys = (directory / (uid + KEYS)).open()
-        self._read = 0
-        self._unread: bytes | None = None
+        self._read_to = 0
         self._mapping: mmap.mmap | None = None
 
     @classmethod
@@ -63,7 +58,7 @@ class Volume:
             uid: The name of the book.
 
         Returns:
-            The volume; nothing of its key log is read yet.
+            The volume; nothing of the key log of a living process is read yet, and all of that of a dead one.
 
         Raises:
             FileNotFoundError: If a file of the pair is missing.
@@ -72,16 +67,19 @@ class Volume:
             DamagedError: If the values file is none.
         """
         volume = cls(opened(directory), uid)
-        if volume.look():
+        try:
+            volume.look()
             volume._map()
-        else:
-            volume._settle()
+            if not volume.live:
+                volume.update()
+        except BaseException:
+            volume.close()
+            raise
         return volume
 
-    @property
-    def slots(self) -> int:
-        """How many slots the values file has, as far as it was read."""
-        return len(self.integers)
+    def __del__(self) -> None:
+        if hasattr(self, "_mapping"):
+            self.close()
 
     @property
     def refreshed(self) -> int:
@@ -106,89 +104,59 @@ class Volume:
                 return True
         return self.live
 
-    def news(self) -> list[bytes]:
-        """Read the records that came since the last call, as far as the process wrote them before the last `look`.
+    def update(self) -> None:
+        """Take in the records that came since the last call.
 
         A damaged record ends the reading of this book for good, and is reported; what came before it stays valid.
-
-        Returns:
-            The bodies of the records. The values can be read as far as they need it.
 
         Raises:
             DamagedError: If the values file was cut.
             FileNotFoundError: If the records need more of the values file than was read, and it is gone: folded since.
             OSError: If the system cannot read or map now; the same records come with the next call.
         """
-        if self._unread is None:
-            self._check_size()
-            if not self.live:
-                self._settle()
-        log = self._unread if self._unread is not None else self._key_log()
-        if not log:
-            return []
-        found = bodies(log)
-        if found.bodies and self._mapping is not None and self._mapping.size() > len(self._mapping):
+        if self._mapping is None:
+            return
+        # Whether the process lives is asked before its records and values are read: those of a dead one are final.
+        live = self.look()
+        size = self._mapping.size()
+        if size < len(self._mapping):
+            raise DamagedError(f"{self._values_file} was cut to {size} bytes")
+        found = bodies(self._key_log())
+        if found.bodies and size > len(self._mapping):
             self._map()
-        self._read += found.consumed
-        if self._unread is not None:
-            self._unread = b""
-        if found.damaged:
-            self.stop(f"a damaged record at byte {self._read}")
-        return found.bodies
-
-    def stop(self, reason: str) -> None:
-        """Read no further records of this book, and report it.
-
-        Args:
-            reason: What is wrong with the key log.
-        """
-        self._read = _NOTHING_MORE
-        report("key log", f"The key log of {self._values_file.directory / self.uid} has {reason}")
+        damage = f"a damaged record at byte {self._read_to + found.consumed}" if found.damaged else ""
+        try:
+            self.take_in(found.bodies)
+        except ValueError as error:
+            damage = str(error)
+        self._read_to = _NOTHING_MORE if damage else self._read_to + found.consumed
+        if damage:
+            report("key log", f"The key log of {self._values_file.directory / self.uid} has {damage}")
+        if not live:
+            self.settle()
+            self.close()
 
     def close(self) -> None:
-        """Close the key file. The values stay mapped as long as somebody uses them."""
+        """Close both files. There are no values any more but settled ones, and no news."""
         self._keys.close()
-
-    def _check_size(self) -> None:
-        if self._mapping is not None and self._mapping.size() < len(self._mapping):
-            raise DamagedError(f"{self._values_file} was cut to {self._mapping.size()} bytes")
+        self.show(NO_SLOTS)
+        self._mapping = None
 
     def _key_log(self) -> bytes:
         size = self._keys.stat().st_size
-        return self._keys.read(self._read, size - self._read)
+        return self._keys.read(self._read_to, size - self._read_to)
 
     def _map(self) -> None:
-        file, size = self._values()
-        mapping = mmap.mmap(file.number, size, access=mmap.ACCESS_READ)
-        self._show(memoryview(mapping))
-        self._mapping = mapping
-
-    def _settle(self) -> None:
-        """Copy what a dead process left, and close it."""
-        unread = self._key_log()
-        if self._mapping is not None and not unread:
-            # Its file may be gone by now, but nothing in it is needed that is not mapped.
-            values = self._mapping[:]
-        else:
-            file, size = self._values()
-            values = file.read(0, size)
-        self._show(memoryview(values))
-        self._unread, self._mapping = unread, None
-        self.close()
-
-    def _values(self) -> tuple[Descriptor, int]:
-        """The values file, open, and its size in whole slots."""
         file = self._values_file.open()
         size = file.status.st_size // SLOT * SLOT
         if size < HEADER_SLOTS * SLOT:
             raise DamagedError(f"{self._values_file} has only {size} bytes")
-        return file, size
-
-    def _show(self, values: memoryview) -> None:
-        integers = cast_slots(values, "q")
-        if len(integers) < HEADER_SLOTS or integers[MAGIC_AT] != MAGIC:
+        mapping = mmap.mmap(file.number, size, access=mmap.ACCESS_READ)
+        slots = memoryview(mapping)
+        if cast_slots(slots, "q")[MAGIC_AT] != MAGIC:
             raise DamagedError(f"{self._values_file} is not a values file of this version")
-        self.integers, self.floats = integers, cast_slots(values, "d")
+        self.show(slots)
+        self._mapping = mapping
 
 
 def report(cause: str, message: str) -> None:

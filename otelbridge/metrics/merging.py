@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk import metrics as sdk
 
+from otelbridge.cells.arithmetic import add_floats
 from otelbridge.cells.exponential import joined, read_row, row_length
-from otelbridge.cells.rows import add_floats
 from otelbridge.cells.shape import Rule, Shape
 from otelbridge.metrics._sdk import Gauge
 from otelbridge.metrics.scales import Exponential, merge

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from otelbridge.cells import stock
+from otelbridge.cells import shelf as module
+from otelbridge.cells.arithmetic import RAW_MERGERS, expansion
 from otelbridge.cells.base import decode
 from otelbridge.cells.book import Book
 from otelbridge.cells.folding import fold
 from otelbridge.cells.locks import held
 from otelbridge.cells.names import BASE, DRAFT, FOLDER, KEYS, MEMBERS, STARTING, VALUES
 from otelbridge.cells.private import Directory, Entry
-from otelbridge.cells.rows import RAW_MERGERS, expansion
 from otelbridge.cells.shape import Rule, Shape
 from otelbridge.cells.shelf import Shelf
 from otelbridge.diagnostics import forget_warnings
@@ -269,7 +269,7 @@ def test_a_book_that_grew_and_was_folded_while_somebody_looked(
     book = Book.open(group)
     add(book.place(b"requests", COUNTER, b""), 1)
     assert count(reader.read(None), b"requests") == 1
-    scan = reader._stock.scan
+    scan = reader._scan
 
     def scan_then_fold() -> None:
         scan()
@@ -279,7 +279,7 @@ def test_a_book_that_grew_and_was_folded_while_somebody_looked(
             book.close()
             assert fold(group, Shelf(group)) == 1
 
-    monkeypatch.setattr(reader._stock, "scan", scan_then_fold)
+    monkeypatch.setattr(reader, "_scan", scan_then_fold)
     totals = reader.read(None)
     assert count(totals, b"requests") == 1
     assert count(totals, b"wide") == 5
@@ -288,7 +288,7 @@ def test_a_book_that_grew_and_was_folded_while_somebody_looked(
 
 def test_a_book_folded_between_two_looks_at_the_directory(group: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead(group, 5)
-    listed = stock.uids_in
+    listed = module.uids_in
     folded: list[int] = []
 
     def fold_then_list(directory: Directory) -> set[str]:
@@ -297,7 +297,7 @@ def test_a_book_folded_between_two_looks_at_the_directory(group: Path, monkeypat
             folded.append(fold(group, Shelf(group)))
         return listed(directory)
 
-    monkeypatch.setattr(stock, "uids_in", fold_then_list)
+    monkeypatch.setattr(module, "uids_in", fold_then_list)
     assert count(Shelf(group).read(None), b"requests") == 5
     assert folded == [0, 1]
 

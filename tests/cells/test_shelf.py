@@ -7,16 +7,19 @@ import itertools
 import math
 import os
 import random
+import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from otelbridge.cells.arithmetic import RAW_MERGERS
 from otelbridge.cells.book import Book
 from otelbridge.cells.folding import fold
-from otelbridge.cells.rows import RAW_MERGERS
 from otelbridge.cells.shape import Rule, Shape
 from otelbridge.cells.shelf import Shelf
 from otelbridge.diagnostics import forget_warnings
@@ -30,6 +33,7 @@ from tests.cells.books import (
     count,
     mark,
     memory_directory,
+    run,
     series,
     visible,
 )
@@ -131,7 +135,7 @@ def test_the_rest_of_a_sum_makes_it_exact(group: Path, books: list[Book]) -> Non
 
 
 def test_whoever_adds_its_own_value_gets_the_same_sum(group: Path) -> None:
-    from otelbridge.cells.rows import add_floats
+    from otelbridge.cells.arithmetic import add_floats
 
     chance = random.Random(4)
     with ExitStack() as stack:
@@ -260,18 +264,148 @@ def test_layouts_make_no_difference(group: Path, shuffled: bool) -> None:
             } == expected
 
 
-def test_places_only_grow(group: Path, books: list[Book]) -> None:
+def test_what_was_read_stays_as_it_was(group: Path, books: list[Book]) -> None:
     shelf = Shelf(group)
-    books[0].place(b"requests", COUNTER, b"a")
+    add(books[0].place(b"requests", COUNTER, b"a"), 1)
     first = shelf.read(None)
-    place = first.places[b"requests"][b"a"]
-    books[1].place(b"requests", COUNTER, b"b")
-    books[0].place(b"size", GAUGE, b"")
-    second = shelf.read(None)
-    assert second.places is first.places
-    assert second.places[b"requests"][b"a"] is place
-    assert {found.number for found in second.places[b"requests"].values()} == {0, 1} or len(second.contributors) == 3
+    shown = series(first)
     assert shelf.read(None).places is first.places
+    add(books[1].place(b"requests", COUNTER, b"b"), 2)
+    books[0].place(b"size", GAUGE, b"")
+    retired = books[2].place(b"requests", COUNTER, b"a")
+    books[2].retire(retired)
+    second = shelf.read(None)
+    assert set(series(second)) == {(b"requests", b"a"), (b"requests", b"b"), (b"size", b"")}
+    books[1].close()
+    shelf.read(None)
+    assert series(first) == shown
+    assert second.contributors == [1, 1, 1]
+
+
+def test_several_threads_read_while_series_come_and_go(group: Path, books: list[Book]) -> None:
+    shelf = Shelf(group)
+    done = threading.Event()
+    sums: list[list[int]] = [[] for _ in range(3)]
+
+    def look(seen: list[int]) -> None:
+        while not done.is_set():
+            shown = series(shelf.read(None)).values()
+            assert all(len(found.counts) == 1 for found in shown)
+            seen.append(sum(found.counts[0] for found in shown))
+
+    with ThreadPoolExecutor(len(sums)) as pool:
+        readers = [pool.submit(look, seen) for seen in sums]
+        for number in range(1500):
+            book = books[number % 3]
+            add(book.place(b"requests", COUNTER, b"%d" % number), 1)
+            if number % 100 == 99:
+                book.close()
+                books[number % 3] = Book.open(group)
+                fold(group, shelf)
+        done.set()
+        for reader in readers:
+            reader.result()
+    for book in books:
+        book.close()
+    assert all(seen == sorted(seen) for seen in sums)
+    assert sum(found.counts[0] for found in series(shelf.read(None)).values()) == 1500
+
+
+INTERRUPTED = """
+import random, signal, sys
+from pathlib import Path
+from otelbridge.cells.book import Book
+from otelbridge.cells.shape import Rule, Shape
+from otelbridge.cells.shelf import Shelf
+
+class TimeLimitError(Exception): ...
+raised = {"timeout": TimeoutError, "limit": TimeLimitError}[sys.argv[2]]
+
+def interrupt(signum, frame):
+    raise raised
+
+directory, chance, interrupted = Path(sys.argv[1]), random.Random(5), 0
+counter = Shape(Rule.SUM, counts=1)
+books = [Book.open(directory) for _ in range(3)]
+shelf = Shelf(directory)
+signal.signal(signal.SIGALRM, interrupt)
+for turn in range(400):
+    for number in range(20):
+        cell = books[turn % 3].place(b"requests", counter, b"%d %d" % (turn, number))
+        cell.counts[cell.counts_at] = 1
+    if turn % 50 == 49:
+        books[0].close()
+        books[0] = Book.open(directory)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 1e-3))
+        shelf.read(None)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except raised:
+        interrupted += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
+print(interrupted, *(sum(reader.read(None).counts) for reader in (shelf, Shelf(directory))))
+"""
+
+
+@pytest.mark.parametrize("raised", ["timeout", "limit"])
+def test_an_interrupted_read_loses_nothing_for_the_next(group: Path, raised: str) -> None:
+    interrupted, *sums = map(int, run(INTERRUPTED, group, raised).split())
+    assert interrupted > 10
+    assert sums == [8000, 8000]
+
+
+def test_a_read_within_a_read_gets_an_answer(group: Path, books: list[Book], monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[object] = []
+
+    def interrupted(rows: list[list[int]]) -> list[int]:  # where a signal handler may run
+        if not answers:
+            answers.append(None)
+            answers.extend((count(shelf.read(None), b"requests"), len(shelf.live()), shelf.waiting({books[0].uid: 9})))
+        return rows[0]
+
+    monkeypatch.setitem(RAW_MERGERS, "interrupted", interrupted)
+    shelf = Shelf(group)
+    add(books[0].place(b"requests", COUNTER, b""), 1)
+    books[1].place(b"raw", Shape(Rule.SUM, raw=1, raw_merge="interrupted"), b"")
+    assert count(shelf.read(None), b"requests") == 1
+    assert answers == [None, 1, 3, {}]
+    add(books[1].place(b"requests", COUNTER, b""), 2)
+    assert count(shelf.read(None), b"requests") == 3
+
+
+def test_whose_own_book_is_left_out_may_change(group: Path, books: list[Book]) -> None:
+    shelf = Shelf(group)
+    for number, book in enumerate(books):
+        add(book.place(b"requests", COUNTER, b"%d" % number), 1)
+    for own in (None, books[0], None, books[1], books[0], None):
+        found = {attributes for (_, attributes), shown in series(shelf.read(own)).items() if shown.counts == [1]}
+        assert found == {b"%d" % number for number, book in enumerate(books) if book is not own}
+
+
+def test_a_directory_that_was_removed_and_made_anew(group: Path) -> None:
+    directory = group / "inner"
+    directory.mkdir()
+    for number in (1, 20):
+        with closing(Book.open(directory)) as book:
+            add(book.place(b"requests", COUNTER, b""), number)
+    shelf = Shelf(directory)
+    assert fold(directory, shelf) == 2
+    with closing(Book.open(directory)) as own:
+        assert count(shelf.read(own), b"requests") == 21
+        shutil.rmtree(directory)
+        assert count(shelf.read(own), b"requests") == 21
+        directory.mkdir()
+        shelf.reopen(directory)
+        with closing(Book.open(directory)) as again:
+            assert not shelf.empty(again)
+            assert count(shelf.read(again), b"requests") == 21
+            assert fold(directory, shelf) == 0
+            add(again.place(b"requests", COUNTER, b""), 300)
+            assert count(Shelf(directory).read(None), b"requests") == 321
+            assert count(shelf.read(again), b"requests") == 21
+            content = (directory / "base").read_bytes()
+            assert fold(directory, shelf) == 0
+            assert (directory / "base").read_bytes() == content
 
 
 def test_a_stream_of_another_shape_is_left_out_and_told_once(

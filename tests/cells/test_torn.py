@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from otelbridge.cells.catalog import Catalog
-from otelbridge.cells.listing import Listing
-from otelbridge.cells.rows import RAW_MERGERS
+from otelbridge.cells.arithmetic import RAW_MERGERS
 from otelbridge.cells.shape import COUNTS, RAW, TOTALS
 from otelbridge.cells.shelf import Shelf
 from otelbridge.cells.volume import Volume
@@ -65,27 +63,24 @@ def writer(group: Path) -> Iterator[Worker]:
 
 def test_no_value_is_ever_seen_in_halves(group: Path, writer: Worker) -> None:
     volume = Volume.open(group, writer.said)
-    listing = Listing(volume, Catalog())
-    listing.take_in(volume.news())
+    volume.update()
     seen_ints, seen_floats = set(), set()
     deadline = time.monotonic() + 1.5
     while time.monotonic() < deadline:
         for _ in range(500):
-            seen_ints.add(listing.values(COUNTS)[1])
-            seen_floats.add(listing.values(TOTALS)[1])
+            seen_ints.add(volume.values(COUNTS)[1])
+            seen_floats.add(volume.values(TOTALS)[1])
     assert seen_ints == INTS
     assert seen_floats == FLOATS
 
 
 def test_a_raw_row_is_of_one_version(group: Path, writer: Worker) -> None:
     volume = Volume.open(group, writer.said)
-    listing = Listing(volume, Catalog())
-    listing.take_in(volume.news())
-    ((_, first, _),) = listing.starts[RAW]
+    volume.update()
     versions = set()
     deadline = time.monotonic() + 1.5
     while time.monotonic() < deadline:
-        row = listing.row(first, 81)
+        (row,) = volume.values(RAW)
         area = 1 + 40 * (row[0] & 1)
         assert set(row[area : area + 40]) == {row[0]}
         versions.add(row[0])

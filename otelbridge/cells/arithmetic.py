@@ -19,54 +19,6 @@ is also called with a single row. The row it gives has the same number of slots 
 their process that way."""
 
 
-def merge_rows(merger: str, rows: list[list[int]]) -> list[int]:
-    """Make one raw row of several.
-
-    Args:
-        merger: A name in `RAW_MERGERS`.
-        rows: At least one; all of the same length.
-
-    Returns:
-        The row.
-
-    Raises:
-        ValueError: If there is no such merger, or it made something else of the rows.
-    """
-    if merger not in RAW_MERGERS:
-        raise ValueError(f"nothing merges raw slots by the name {merger!r}")
-    try:
-        row = RAW_MERGERS[merger](rows)
-    except Exception as error:
-        raise ValueError(f"{merger!r} cannot merge raw slots: {error!r}") from error
-    if len(row) != len(rows[0]):
-        raise ValueError(f"{merger!r} made {len(row)} raw slots of {len(rows[0])}")
-    return row
-
-
-def add_counts(columns: Sequence[Sequence[int]]) -> list[int]:
-    """Add int64 slots.
-
-    Args:
-        columns: The slots of each contributor, in the same order.
-
-    Returns:
-        The sums, which may be wider than 64 bits.
-    """
-    return list(map(sum, zip(*columns, strict=True)))
-
-
-def lowest(columns: Sequence[Sequence[float]]) -> list[float]:
-    """Take the lower of slots.
-
-    Args:
-        columns: The slots of each contributor, in the same order; at least two.
-
-    Returns:
-        The lowest values.
-    """
-    return list(map(min, *columns))
-
-
 def add_totals(columns: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
     """Add float64 slots so that the order of contributors does not matter.
 
@@ -150,7 +102,7 @@ def merge_marks(rule: Rule, values: Sequence[float], stamps: Sequence[float]) ->
         all of them were ints. The stamp is 0.0 when none was ever written. Of values that are no numbers, one is chosen
         by ``MAX`` and ``MIN`` only when there are no others.
     """
-    if rule is Rule.LAST:
+    if rule is Rule.LAST and stamps:
         stamp = max(stamps, key=abs)
         return values[stamps.index(stamp)], stamp
     written = [(value, stamp) for value, stamp in zip(values, stamps, strict=True) if stamp]
