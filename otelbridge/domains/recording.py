@@ -101,7 +101,7 @@ class Recorder:
     def _resolve(self, value: float, attributes: Attributes | None, handles: dict[object, Any]) -> None:
         if type(attributes) is dict:
             # What is checked and what is remembered must be the same, though another thread may change the caller's.
-            attributes = dict(attributes)
+            attributes = cast("dict[str, Any]", attributes).copy()
         kept = checked_attributes(self.metric, attributes)
         handle = self._instrument.bind(kept) if _repeats(attributes) and len(handles) < _MAX_HANDLES else None
         if handle is None:
