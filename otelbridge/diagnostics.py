@@ -55,6 +55,12 @@ def warn(message: str, *args: object) -> None:
     log_waiting()
 
 
+def inform(message: str, *args: object) -> None:
+    """Log what is worth knowing and no trouble; otherwise as `warn`."""
+    _waiting.append(partial(logger.info, message, *args))
+    log_waiting()
+
+
 def log_waiting() -> None:
     """Log what was reported while a lock was held, by this thread or another one, unless this one still holds one."""
     # At the end of the interpreter a frozen thread may have the lock of a handler.
