@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from otelbridge.cells.book import Book
 from otelbridge.cells.evidence import GROUP_VARIABLE
 from otelbridge.cells.group import enter_deserted, group_directory, has_living, remove_group, remove_orphans
 from otelbridge.cells.names import DESERTED, RESOURCE
+from otelbridge.concurrency import forks
 from otelbridge.config.options import OtlpOptions, Settings
 from otelbridge.config.resolve import resolve
 from otelbridge.diagnostics import forget_warnings
@@ -82,14 +84,21 @@ def test_the_next_start_delivers_what_a_killed_process_had_counted(started: Prog
 
 
 def test_a_visit_leaves_no_hook_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group that cannot be delivered is visited again and again, and hooks cannot be taken back."""
+    """A group that cannot be delivered is visited again and again."""
     uwsgi: Any = ModuleType("uwsgi")
     uwsgi.masterpid = os.getppid
     monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
-    MeterProvider(processes=Visit(group_directory(tmp_path, "deserted")), shutdown_on_exit=False)
-    assert not hasattr(uwsgi, "post_fork_hook")
-    MeterProvider(processes=Processes("living", tmp_path), shutdown_on_exit=False).shutdown()
-    assert hasattr(uwsgi, "post_fork_hook")
+
+    def visit() -> None:
+        MeterProvider(processes=Visit(group_directory(tmp_path, "deserted")), shutdown_on_exit=False).shutdown()
+        gc.collect()
+
+    visit()
+    hook, hooks = uwsgi.post_fork_hook, len(forks._after_in_child)
+    for _ in range(3):
+        visit()
+    assert uwsgi.post_fork_hook is hook
+    assert len(forks._after_in_child) == hooks
 
 
 def test_the_resource_is_the_one_of_the_killed_process(started: Programs) -> None:
