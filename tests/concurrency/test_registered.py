@@ -55,8 +55,17 @@ _ROOMS = ("otelbridge", "opentelemetry.sdk.metrics", "opentelemetry.metrics", "o
 
 
 _CONTAINERS = (dict, list, tuple, set, frozenset, CellType, MethodType, partial)
-# Immutable attributes take theirs to be copied alone, and a child begins with new aggregations and reservoirs.
-_UNUSED = ("BoundedAttributes", "Aggregation", "Reservoir", "SharedMatch", "ObservedMatch", "ForeignMatch")
+# Immutable attributes take theirs to be copied alone, meters of the API until there is a provider, and a child begins
+# with new aggregations and reservoirs.
+_UNUSED = (
+    "BoundedAttributes",
+    "_ProxyMeter",
+    "Aggregation",
+    "Reservoir",
+    "SharedMatch",
+    "ObservedMatch",
+    "ForeignMatch",
+)
 
 
 def owners_and_locks(roots: list[Any]) -> Iterator[tuple[str, Any]]:
