@@ -11,7 +11,6 @@ next writes that, as far as it is known, into a new base. A base that cannot be 
 from __future__ import annotations
 
 import errno
-import os
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
@@ -23,6 +22,7 @@ from otelbridge.cells.shape import SLOT
 from otelbridge.cells.volume import DamagedError, report
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable
 
     from otelbridge.cells.private import Descriptor, Entry

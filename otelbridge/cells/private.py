@@ -179,7 +179,7 @@ class Directory:
         # What lists a descriptor moves its position, which forked children share.
         listed = os.open(".", _LISTED, dir_fd=self.descriptor)
         try:
-            names = os.listdir(listed)  # one step, which a signal handler cannot leave half done
+            names = os.listdir(listed)  # noqa: PTH208  # one step, which a signal handler cannot leave half done
         finally:
             os.close(listed)
         if not names:

@@ -6,20 +6,25 @@ renews them in the child, whether the child was forked by Python or by uWSGI, wh
 
 from __future__ import annotations
 
+import _frozen_importlib
 import _thread
+import concurrent.futures.thread
+import logging
 import os
 import sys
 import threading
+import time
 import weakref
 from functools import partial
 from types import MethodType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Hook = Callable[[], object]
-    Reference = Callable[[], Hook | None]
+    Hooks = dict[Any, Callable[..., object]]
+    """Functions by themselves, and those of methods by a weak reference to the object."""
 
 T = TypeVar("T")
 
@@ -42,16 +47,20 @@ class Lock(_thread.RLock):  # pyright: ignore[reportGeneralTypeIssues]  # final 
         return super().__enter__
 
 
+_PACKAGE = __name__.partition(".")[0]
+_LONGEST_IMPORT = 10.0
+_PAUSE = 0.002
+
 _RENEWABLE: Any = (Lock, type(threading.Lock()), threading.Event)
 
 _pid = os.getpid()
 _inherited: set[weakref.ref[Any]] = set()
-_before: list[Reference] = []
-_after_in_parent: list[Reference] = []
-_after_in_child: list[Reference] = []
+_before: Hooks = {}
+_after_in_parent: Hooks = {}
+_after_in_child: Hooks = {}
 
 
-def lock() -> Lock:
+def lock() -> threading.RLock:
     """Make a reentrant lock.
 
     Returns:
@@ -111,7 +120,8 @@ def register(
     _follow_uwsgi()
     for hooks, hook in ((_before, before), (_after_in_parent, after_in_parent), (_after_in_child, after_in_child)):
         if hook is not None:
-            hooks.append(_reference(hook, hooks))
+            owner = hook.__self__ if isinstance(hook, MethodType) else None
+            hooks[hook if owner is None else weakref.ref(owner, hooks.pop)] = getattr(hook, "__func__", hook)
 
 
 def notice() -> None:
@@ -120,16 +130,15 @@ def notice() -> None:
         _begin_child()
 
 
-def _reference(hook: Hook, hooks: list[Reference]) -> Reference:
-    if not isinstance(hook, MethodType):
-        return lambda: hook
-    return weakref.WeakMethod(hook, hooks.remove)
-
-
 def _renew(made: Any) -> None:
     # What this very thread holds it releases itself, and so do greenlets, which go on in a child.
     if isinstance(made, _RENEWABLE) and not owns(made):
         made._at_fork_reinit()
+
+
+def _prepare() -> None:
+    _await_imports()
+    _call(_before, -1)
 
 
 def _begin_child() -> None:
@@ -137,21 +146,38 @@ def _begin_child() -> None:
     _pid = os.getpid()
     for reference in list(_inherited):
         _renew(reference())
-    _call(list(_after_in_child))
+    _call(_after_in_child)
 
 
-def _call(hooks: list[Reference]) -> None:
-    for reference in hooks:
-        hook = reference()
+def _call(hooks: Hooks, order: int = 1) -> None:
+    for key in list(hooks)[::order]:
+        function = hooks.get(key)
+        owner = cast("weakref.ref[Any]", key)() if isinstance(key, weakref.ref) else None
         try:
-            if hook is not None:
-                hook()
+            if function is not None and owner is not None:
+                function(owner)
+            elif function is not None and function is key:
+                function()
         except BaseException as error:
             trace = error.__traceback__
             told: Any = SimpleNamespace(
-                exc_type=type(error), exc_value=error, exc_traceback=trace, err_msg=None, object=hook
+                exc_type=type(error), exc_value=error, exc_traceback=trace, err_msg=None, object=function
             )
             sys.unraisablehook(told)
+
+
+def _await_imports() -> None:
+    """Let other threads import modules of ours to the end: one that is half imported stays so in the child for ever."""
+    deadline = time.monotonic() + _LONGEST_IMPORT
+    while _others_import() and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+
+
+def _others_import() -> bool:
+    # The locks of modules that are being imported, which the import system keeps to itself.
+    locks: dict[str, Callable[[], object]] = getattr(_frozen_importlib, "_module_locks", {})
+    ours: list[Any] = [reference() for name, reference in list(locks.items()) if name.startswith(_PACKAGE)]
+    return any(getattr(each, "owner", None) not in (None, threading.get_ident()) for each in ours)
 
 
 def _follow_uwsgi() -> None:
@@ -182,9 +208,12 @@ def _notice_after(earlier: Hook | None) -> None:
         notice()
 
 
+# These free their locks in a child by hooks of their own, which come before ours if they are registered before.
+_LOADED = (logging, concurrent.futures.thread)
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=lambda: _call(_before[::-1]),
-        after_in_parent=lambda: _call(list(_after_in_parent)),
+        before=_prepare,
+        after_in_parent=lambda: _call(_after_in_parent),
         after_in_child=_begin_child,
     )

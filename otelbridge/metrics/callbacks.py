@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.metrics import CallbackOptions
 
 from otelbridge.concurrency import forks
-from otelbridge.diagnostics import warn_once
+from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics.observations import observations
 from otelbridge.metrics.patience import BlockedError, Patience
 
@@ -76,7 +76,7 @@ class Callbacks:
             What was observed, by the identity of the instrument; nothing of one that did not come back in time.
         """
         deadline = monotonic() + timeout_millis / 1000
-        with self._turn:
+        with late_warnings, self._turn:
             seconds = deadline - monotonic()
             options = CallbackOptions(min(seconds, _LONGEST) * 1000)
             found, errors = self._patience.run({id(each): _job(each, options) for each in instruments}, seconds)

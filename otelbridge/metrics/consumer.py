@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, TraceBasedExempla
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
 from otelbridge.concurrency import forks
+from otelbridge.diagnostics import late_warnings
 from otelbridge.metrics._sdk import (
     Measurement,
     SynchronousMeasurementConsumer,
@@ -78,7 +79,7 @@ class Consumer(SynchronousMeasurementConsumer):
         hide: Hide = as_they_are,
     ) -> None:
         super().__init__(configuration, ())
-        forks.adopt(self._lock)
+        self._lock = forks.lock()
         self._processes = processes
         self._streams = StreamRegistry(processes, series_limit, hide)
         self._limit = cardinality_limit
@@ -227,7 +228,7 @@ class Consumer(SynchronousMeasurementConsumer):
             for source in self._sources:
                 source.receive(self._processes.totals)
         self._streams.tidy()
-        with self._lock:
+        with late_warnings, self._lock:
             storage.tidy()
             if self._guests is not None and self._processes is not None and storage.merged:
                 self._guests.wire(storage, self._processes.totals)

@@ -12,6 +12,7 @@ from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics import secrets
 from otelbridge.metrics._sdk import (
     InstrumentationScope,
+    adopt_locks,
     clean_attributes,
     process_resource,
     register_reader,
@@ -96,7 +97,7 @@ class MeterProvider(SdkMeterProvider):
         )
         self._measurement_consumer = self._consumer
         self._lock, self._meter_lock = forks.lock(), forks.lock()
-        forks.adopt(registered_readers()[0])
+        adopt_locks(self)
         forks.register(
             before=self._consumer.before_fork,
             after_in_parent=self._consumer.after_fork_in_parent,

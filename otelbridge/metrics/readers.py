@@ -331,7 +331,7 @@ class Storage(MetricReaderStorage):
         merged: bool,
     ) -> None:
         super().__init__(configuration, temporality, aggregations)
-        forks.adopt(self._lock)
+        self._lock = forks.lock()
         self._limits = limits
         self._streams = streams
         self._reads = Reads()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otelbridge.concurrency import forks
-from otelbridge.diagnostics import origin_of, warn_once
+from otelbridge.diagnostics import late_warnings, log_waiting, origin_of, warn_once
 from otelbridge.metrics.foreign import Foreign, is_foreign
 from otelbridge.metrics.patience import Patience
 from otelbridge.neighbour import client
@@ -108,6 +108,7 @@ class Neighbour:
             )
         finally:
             self._round.release()
+            log_waiting()
 
     def receive(self, totals: Totals | None) -> None:
         """See `otelbridge.metrics.foreign.Source`."""
@@ -268,7 +269,7 @@ class Neighbour:
                     self._drop(part, stream.foreign)
 
     def _stream(self, part: Part, foreign: Foreign, *, own: bool) -> ForeignStream | None:
-        with self._lock:
+        with late_warnings, self._lock:
             known = self._known.get((part, foreign.key))
             if known is not None and (known[1].foreign == foreign or not own):
                 return known[1]

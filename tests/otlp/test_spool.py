@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from otelbridge.cells.group import enter_deserted, group_directory, has_living, 
 from otelbridge.cells.names import DESERTED, RESOURCE
 from otelbridge.cells.private import Directory
 from otelbridge.cells.succession import remember
+from otelbridge.concurrency import forks
 from otelbridge.config.options import OtlpOptions, Settings
 from otelbridge.config.resolve import resolve
 from otelbridge.diagnostics import forget_warnings
@@ -85,14 +87,21 @@ def test_the_next_start_delivers_what_a_killed_process_had_counted(started: Prog
 
 
 def test_a_visit_leaves_no_hook_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A group that cannot be delivered is visited again and again, and hooks cannot be taken back."""
+    """A group that cannot be delivered is visited again and again."""
     uwsgi: Any = ModuleType("uwsgi")
     uwsgi.masterpid = os.getppid
     monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
-    MeterProvider(processes=Visit(group_directory(tmp_path, GROUP)), shutdown_on_exit=False)
-    assert not hasattr(uwsgi, "post_fork_hook")
-    MeterProvider(processes=Processes("living", tmp_path), shutdown_on_exit=False).shutdown()
-    assert hasattr(uwsgi, "post_fork_hook")
+
+    def visit() -> None:
+        MeterProvider(processes=Visit(group_directory(tmp_path, GROUP)), shutdown_on_exit=False).shutdown()
+        gc.collect()
+
+    visit()
+    hook, hooks = uwsgi.post_fork_hook, len(forks._after_in_child)
+    for _ in range(3):
+        visit()
+    assert uwsgi.post_fork_hook is hook
+    assert len(forks._after_in_child) == hooks
 
 
 def test_the_resource_is_the_one_of_the_killed_process(started: Programs) -> None:

@@ -116,12 +116,18 @@ from otelbridge.prometheus.flight import SingleFlight
 flight = SingleFlight("work", 1)
 release = threading.Event()
 waiting = flight.run("one", lambda: release.wait(30))
-flight._lock.acquire()
+held, let_go = threading.Event(), threading.Event()
+def hold():
+    with flight._lock:
+        held.set()
+        let_go.wait()
+threading.Thread(target=hold).start()
+held.wait()
 child = os.fork()
 if child == 0:
     print(flight.run("one", lambda: "done by the child").result(30), flush=True)
     os._exit(0)
-flight._lock.release()
+let_go.set()
 os.waitpid(child, 0)
 release.set()
 print(waiting.result(30))
