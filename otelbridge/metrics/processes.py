@@ -11,13 +11,14 @@ import errno
 import os
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from otelbridge.cells.book import Book
 from otelbridge.cells.directory import user_directory
-from otelbridge.cells.evidence import GROUP_VARIABLE, Membership, group_of
+from otelbridge.cells.evidence import GROUP_VARIABLE, Membership, begin_anew, group_of
 from otelbridge.cells.folding import fold
-from otelbridge.cells.group import GroupDirectory, group_directory, remove_group, remove_orphans
+from otelbridge.cells.group import GroupDirectory, enter_deserted, group_directory, remove_group, remove_orphans
 from otelbridge.cells.lead import Lead
 from otelbridge.cells.nudge import ring
 from otelbridge.cells.shelf import Shelf
@@ -97,7 +98,7 @@ class Processes:
         self._cells = 0
         self._tidy_up: Callable[[], None] = _nothing
         self._closed = False
-        self._kept = False
+        self._owed: set[str] = set()
         self._swept = -_SWEEP
         self._join(service, directory)
 
@@ -243,12 +244,24 @@ class Processes:
             if self._keeper.observing:
                 self._keeper.start()
 
-    def keep(self) -> None:
-        """Leave the directory to the next start, since not all that was counted has arrived where it is pushed to."""
-        self._kept = True
+    def owe(self, destination: str) -> None:
+        """Leave the directory to the next start, unless all that was counted arrives at a destination; see `settle`.
+
+        Args:
+            destination: What tells it from the others.
+        """
+        self._owed.add(destination)
+
+    def settle(self, destination: str) -> None:
+        """Note that all that was counted has arrived at a destination.
+
+        Args:
+            destination: See `owe`.
+        """
+        self._owed.discard(destination)
 
     def close(self) -> None:
-        """Leave the group. What this process has counted stays with the others, or for the next start; see `keep`."""
+        """Leave the group. What this process has counted stays with the others, or for the next start; see `owe`."""
         self._closed = True
         if self._keeper is not None:
             self._keeper.stop()
@@ -264,10 +277,19 @@ class Processes:
     def _leave(self, directory: GroupDirectory, membership: Membership) -> None:
         if membership.why != GROUP_VARIABLE:
             os.environ.pop(GROUP_VARIABLE, None)
-        if membership.why == "alone" and not self._kept:
-            remove_group(directory)
-        else:
+        if membership.why != "alone":
             directory.leave()
+        elif self._owed or not remove_group(directory):
+            directory.leave()
+            self._begin_anew(directory.path, membership)
+
+    def _begin_anew(self, path: Path, membership: Membership) -> None:
+        # Where others live, this one comes back to them.
+        with suppress(OSError):
+            deserted = enter_deserted(path)
+            if deserted is not None:
+                deserted.leave()
+                begin_anew(membership)
 
     def _join(self, service: str, directory: Path | None) -> None:
         try:
