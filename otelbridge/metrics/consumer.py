@@ -12,6 +12,7 @@ from opentelemetry.context import get_current
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
+from otelbridge.concurrency.turn import ReentranceError, Turn
 from otelbridge.metrics._sdk import (
     Measurement,
     SynchronousMeasurementConsumer,
@@ -90,7 +91,10 @@ class Consumer(SynchronousMeasurementConsumer):
         self._guests = Guests(self)
         self._sources: tuple[Source, ...] = ()
         self._watch = self._create_watch()
-        # Not the SDK's lock, which is held while callbacks run: a callback may create instruments.
+        self._turn = Turn("a read")
+        # Reentrant, unlike the SDK's: a signal handler may make an instrument while this thread does.
+        self._lock: Any = threading.RLock()
+        # No reader's turn, which lasts while callbacks run: a callback may create instruments.
         self._wiring = threading.RLock()
         self._observing = threading.RLock()
         self._callbacks = Callbacks()
@@ -152,7 +156,7 @@ class Consumer(SynchronousMeasurementConsumer):
     def add_source(self, source: Source) -> None:
         """Let the readers also read what comes from elsewhere."""
         source.join(self._streams, self._processes, self._limit)
-        with self._lock:
+        with self._turn.lock:
             self._sources = (*self._sources, source)
         if self._processes is not None and source.present:
             self._processes.attend()
@@ -172,8 +176,11 @@ class Consumer(SynchronousMeasurementConsumer):
     def publish(self) -> None:
         """Leave to the other processes what is not recorded here, but read now and then, as it is at the end."""
         if self._processes is not None and self._processes.accompanied:
-            for source in self._sources:
-                source.refresh()
+            self._turn.run(self._refresh_sources)
+
+    def _refresh_sources(self) -> None:
+        for source in self._sources:
+            source.refresh()
 
     def add_metric_reader(self, metric_reader: MetricReader) -> None:
         """Let one more reader read; streams that others read already it shares."""
@@ -182,13 +189,13 @@ class Consumer(SynchronousMeasurementConsumer):
         merged = self._processes is not None and AggregationTemporality.DELTA not in temporality.values()
         limits = Limits(self._limit, metric_reader)
         storage = Storage(self._sdk_config, temporality, aggregations, limits, self._streams, merged=merged)
-        with self._lock, self._wiring:
+        with self._turn.lock, self._wiring:
             self._reader_storages = {**self._reader_storages, metric_reader: storage}
             self._rewire()
 
     def remove_metric_reader(self, metric_reader: MetricReader) -> None:
         """Let a reader read no longer."""
-        with self._lock, self._wiring:
+        with self._turn.lock, self._wiring:
             storages = dict(self._reader_storages)
             storage: Any = storages.pop(metric_reader)
             self._reader_storages = storages
@@ -205,7 +212,8 @@ class Consumer(SynchronousMeasurementConsumer):
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: its locks are free, its values zero."""
-        self._lock = threading.Lock()
+        self._turn = Turn("a read")
+        self._lock = threading.RLock()
         self._wiring = threading.RLock()
         self._observing = threading.RLock()
         self._callbacks.after_fork()
@@ -226,9 +234,13 @@ class Consumer(SynchronousMeasurementConsumer):
             timeout_millis: How long callbacks may take.
 
         Returns:
-            The data, as the SDK's consumer gives it.
+            The data, as the SDK's consumer gives it. None where a callback, a signal handler or a finalizer asks in the
+            middle of a read: nothing is lost by it.
         """
-        return self.visit(metric_reader, lambda storage: storage.collect(), timeout_millis)
+        try:
+            return self.visit(metric_reader, lambda storage: storage.collect(), timeout_millis)
+        except ReentranceError:
+            return None
 
     def visit(self, metric_reader: Any, read: Callable[[Storage], _T], timeout_millis: float = 10_000) -> _T:
         """Bring everything up to date for a reader, and let it be read.
@@ -240,24 +252,27 @@ class Consumer(SynchronousMeasurementConsumer):
 
         Returns:
             What `read` gave.
+
+        Raises:
+            ReentranceError: This thread is in the middle of a read.
         """
+        return self._turn.run(partial(self._visit, metric_reader, read, timeout_millis))
+
+    def _visit(self, metric_reader: Any, read: Callable[[Storage], _T], timeout_millis: float) -> _T:
         storage: Storage = self._reader_storages[metric_reader]
-        for source in self._sources:
-            source.refresh()
+        self._refresh_sources()
         if self._processes is not None and storage.merged:
-            # Before the lock, since other processes may be waiting for this one's observations meanwhile.
             self._processes.refresh()
             self._guests.receive(self._processes.totals)
             for source in self._sources:
                 source.receive(self._processes.totals)
         self._streams.tidy()
-        with self._lock:
-            storage.tidy()
-            for source in self._sources:
-                source.wire(storage)
-            self._call_back(storage, timeout_millis)
-            with self._streams.calm.reading():
-                return read(storage)
+        storage.tidy()
+        for source in self._sources:
+            source.wire(storage)
+        self._call_back(storage, timeout_millis)
+        with self._streams.calm.reading():
+            return read(storage)
 
     def observe(self) -> None:
         """Run all callbacks, so that the other processes see what they observe now."""
@@ -267,8 +282,7 @@ class Consumer(SynchronousMeasurementConsumer):
         for instrument in instruments:
             matches = [match for storage in storages for match in storage.matches(instrument)]
             self._feed(matches, None, found.get(id(instrument), ()))
-        for source in self._sources:
-            source.refresh()
+        self._refresh_sources()
 
     def _observes(self) -> bool:
         return bool(self._async_instruments) or any(source.present for source in self._sources)

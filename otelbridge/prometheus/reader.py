@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
 from otelbridge.catalogue.naming import Shape, Strategy
+from otelbridge.concurrency.turn import Turn, engaged
 from otelbridge.diagnostics import warn_once
 from otelbridge.metrics.current import Current
 from otelbridge.metrics.store_reader import StoreReader
@@ -105,7 +105,8 @@ class PrometheusReader(StoreReader):
         # Several may scrape, and a page may be in a format that has no exemplars.
         self._current = Current(keep_exemplars=True)
         # One at a time: what is remembered from scrape to scrape belongs to the one who renders.
-        self._rendering = threading.Lock()
+        self._turn = Turn("a scrape")
+        self._pages: dict[Format, Exposition] = {}
         self._stopped = False
 
     def render(self, wanted: Format | str | None = None) -> Exposition:
@@ -115,24 +116,31 @@ class PrometheusReader(StoreReader):
             wanted: The format, or the ``Accept`` header of the scrape; by default the plain text format.
 
         Returns:
-            The page and its content type.
+            The page and its content type. To a callback, signal handler or finalizer that asks in the middle of a read,
+            it is the last page of that format, or an empty one.
         """
         form = wanted if isinstance(wanted, Format) else choose(wanted)
+        if engaged():
+            return self._pages.get(form) or Exposition(form.content_type, joined(write_pieces([], form)))
         began = perf_counter()
-        with self._rendering:
-            families = self._families(Translation.settle(self._strategy, form.escaping))
-            body = joined(self._cut(write_pieces(families, form, created=self._created)))
+        page = self._pages[form] = self._turn.run(lambda: self._render(form))
         if not self._stopped:
             self._tell(began)
-        return Exposition(form.content_type, body)
+        return page
+
+    def _render(self, form: Format) -> Exposition:
+        families = self._families(Translation.settle(self._strategy, form.escaping))
+        return Exposition(form.content_type, joined(self._cut(write_pieces(families, form, created=self._created))))
 
     def after_fork(self) -> None:
         """Begin anew in a forked child."""
-        self._rendering = threading.Lock()
+        self._turn = Turn("a scrape")
+        self._pages.clear()
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:  # noqa: ARG002  # the base class's
         """Stop: pages are empty from now on."""
         self._stopped = True
+        self._pages.clear()
 
     def _families(self, translation: Translation) -> list[Family]:
         book = self._books.get(translation)
