@@ -2,48 +2,102 @@
 
 Recording calls sit in an application's hot paths. A mistake there (a wrong type, an unknown
 attribute) must neither raise nor flood the log, so each distinct cause is reported once.
+
+Nothing is logged while a lock of ours is held: a handler of the application has a lock of its own, and may record.
+What is reported meanwhile waits until the lock is released; docs/decisions/0012-no-log-under-a-lock.md.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import threading
+import sys
+from collections import deque
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from otelbridge.concurrency import forks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 logger = logging.getLogger("otelbridge")
 
 # Causes are built from metric names and keys. A caller that invents names without end must not grow
-# this set without end either; beyond the cap the report itself is the one that is dropped.
+# this without end either; beyond the cap the report itself is the one that is dropped.
 _MAX_CAUSES = 1000
 
-_reported: set[tuple[str, ...]] = set()
-# Reentrant: a signal handler or finalizer may report while this thread does.
-_lock = threading.RLock()
-
-
-def _renew_lock() -> None:
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_reported: dict[tuple[str, ...], object] = {}
+_waiting: deque[Callable[[], object]] = deque()
 
 
 def warn_once(cause: tuple[str, ...], message: str, *args: object) -> None:
-    """Log a warning the first time a cause is seen.
+    """Log a warning the first time a cause is seen, as soon as this thread holds no lock of ours.
 
     Args:
         cause: What makes this trouble distinct, for instance the metric name and the kind of mistake.
         message: A ``logging`` format string that names the cause, the value and the cure.
         *args: The arguments of ``message``.
     """
-    with _lock:
-        if cause in _reported or len(_reported) >= _MAX_CAUSES:
+    mine = object()
+    if len(_reported) < _MAX_CAUSES and _reported.setdefault(cause, mine) is mine:
+        warn(message, *args)
+
+
+def warn(message: str, *args: object) -> None:
+    """Log a warning as soon as this thread holds no lock of ours.
+
+    Args:
+        message: A ``logging`` format string.
+        *args: The arguments of ``message``.
+    """
+    _waiting.append(partial(logger.warning, message, *args))
+    log_waiting()
+
+
+def log_waiting() -> None:
+    """Log what was reported while a lock was held, by this thread or another one, unless this one still holds one."""
+    # At the end of the interpreter a frozen thread may have the lock of a handler.
+    while _waiting and not sys.is_finalizing() and not forks.holding():
+        try:
+            log = _waiting.popleft()
+        except IndexError:  # another thread has logged it
             return
-        _reported.add(cause)
-    logger.warning(message, *args)
+        log()
+
+
+class LateWarnings:
+    """A block after which waiting warnings are logged: ``with late_warnings, self._lock: ...``."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exception: object) -> None:
+        log_waiting()
+
+
+late_warnings = LateWarnings()
+"""The one there is; it has no state."""
+
+
+class _Late(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not forks.holding():
+            return True
+        _waiting.append(partial(logging.getLogger(record.name).handle, record))
+        return False
+
+
+def delay_logs(*names: str) -> None:
+    """Have loggers of others, whose code runs while locks of ours are held, wait as ours do.
+
+    Args:
+        *names: Names of the loggers; of those below them each for itself.
+    """
+    for name in names:
+        logging.getLogger(name).addFilter(_late)
+
+
+_late = _Late()
 
 
 def origin_of(error: BaseException) -> str:
@@ -65,5 +119,4 @@ def origin_of(error: BaseException) -> str:
 
 def forget_warnings() -> None:
     """Let every cause be reported again, as a new `init()` and tests want it."""
-    with _lock:
-        _reported.clear()
+    _reported.clear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -15,12 +14,13 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from otelbridge.attached import Attached
 from otelbridge.bridge import Bridge, create_bridge
 from otelbridge.catalogue.registry import DOMAIN_NAMES
+from otelbridge.concurrency import forks
 from otelbridge.concurrency.turn import during, inside
 from otelbridge.config.arguments import settings_from_arguments
 from otelbridge.config.environment import settings_from_environment
 from otelbridge.config.options import Settings
 from otelbridge.config.resolve import differences, resolve
-from otelbridge.diagnostics import forget_warnings
+from otelbridge.diagnostics import forget_warnings, late_warnings
 from otelbridge.errors import ConfigError
 from otelbridge.metrics._sdk import global_meter_provider
 from otelbridge.metrics.reentrance import refuses, unless_refused
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         Workers,
     )
 
-_lock = threading.RLock()
+_lock = forks.lock()
 _bridge: Bridge | None = None
 
 
@@ -152,7 +152,7 @@ def init(
             f"init() was called in the middle of {inside()} by the same thread, from a signal handler or finalizer",
             "Call it when that is over",
         )
-    with _lock:
+    with late_warnings, _lock:
         return during("init()", lambda: _start(decided, attached))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,7 @@ from otelbridge.cells.private import create
 from otelbridge.cells.records import ABSENT, retired_record, revived_record, series_record, stream_record
 from otelbridge.cells.segments import Lane, Segment, ValuesFile
 from otelbridge.cells.shape import COUNTS, LOWS, MARKS, RAW, TOTALS
+from otelbridge.concurrency import forks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +106,7 @@ class Book:
         self._stream_numbers = itertools.count()
         self._series_numbers = itertools.count()
         # Reentrant, because a signal handler may place a series while this thread places one.
-        self._lock = threading.RLock()
+        self._lock = forks.lock()
         lane = Lane()
         self._values.ensure(lane, (HEADER_SLOTS, 0, 0, 0, 0))
         header = lane.segments[COUNTS]

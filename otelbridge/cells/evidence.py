@@ -115,61 +115,6 @@ def begin_anew(membership: Membership) -> None:
         _ended[membership.pid] += 1
 
 
-def on_uwsgi_fork(callback: Callable[[], None]) -> bool:
-    """Have a function called in every process uWSGI forks off without telling Python.
-
-    uWSGI forks in C. Python's own hooks (`os.register_at_fork`) run there only with ``py-call-osafterfork`` or
-    ``py-call-uwsgi-fork-hooks``; they then come first and this callback stays silent, so a renewal happens once.
-    Its place is `uwsgi.post_fork_hook`, before which an earlier hook is called, or the chain of `uwsgidecorators`
-    where that is loaded. Loading `uwsgidecorators` afterwards replaces the hook: load it before.
-
-    Args:
-        callback: Called without arguments in the child, in its only thread. What it raises is reported, not raised.
-
-    Returns:
-        Whether this process runs in uWSGI.
-    """
-    uwsgi = _uwsgi_module()
-    if uwsgi is None:
-        return False
-    renewed_in = os.getpid()
-
-    def note() -> None:
-        nonlocal renewed_in
-        renewed_in = os.getpid()
-
-    def after_fork() -> None:
-        # Without a master, the hook also runs in the process that loaded the application and did not fork.
-        if renewed_in == os.getpid():
-            return
-        note()
-        try:
-            callback()
-        except Exception as error:
-            warn_once(("cells", "uwsgi"), "Could not renew the cells in a process forked by uWSGI: %r", error)
-
-    os.register_at_fork(after_in_child=note)
-    _chain(uwsgi, after_fork)
-    return True
-
-
-def _chain(uwsgi: Any, hook: Callable[[], None]) -> None:
-    decorators: Any = sys.modules.get("uwsgidecorators")
-    if decorators is not None:
-        decorators.postfork_chain.append(hook)
-        return
-    earlier: Callable[[], None] | None = getattr(uwsgi, "post_fork_hook", None)
-
-    def both() -> None:
-        try:
-            if earlier is not None:
-                earlier()
-        finally:
-            hook()
-
-    uwsgi.post_fork_hook = both
-
-
 def _find() -> _Evidence:
     for find in _FINDERS:
         try:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
 from otelbridge.cells.locks import GUARDED, PRIVATE, lock_now, owned, require_locks, unlock
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-_leads: WeakSet[Lead] = WeakSet()
 
 
 class Lead:
@@ -39,8 +35,7 @@ class Lead:
         self._descriptor = -1
         self._path = directory / f"{name}.lock"
         self._file: os.stat_result | None = None
-        self._pid = os.getpid()
-        _leads.add(self)
+        forks.register(after_in_child=self.abandon)
 
     def __del__(self) -> None:
         self._close()
@@ -51,8 +46,7 @@ class Lead:
 
         A lock file that was removed or replaced is given up, since others would not find it.
         """
-        if self._pid != os.getpid():
-            self.abandon()
+        forks.notice()
         try:
             with _guard:
                 return self._keep() or self._take()
@@ -68,8 +62,7 @@ class Lead:
 
     def release(self) -> None:
         """Give the role up, so that another process can take it. Nothing happens where it is not held."""
-        if self._pid != os.getpid():
-            self.abandon()
+        forks.notice()
         with _guard:
             if self._descriptor >= 0 and self._is_open():
                 # A child forked behind Python's back may still have a copy; only unlocking frees it then.
@@ -78,8 +71,6 @@ class Lead:
 
     def abandon(self) -> None:
         """Forget, in a forked child, what the parent has, which keeps it."""
-        _renew_guard()
-        self._pid = os.getpid()
         self._close()
 
     def _keep(self) -> bool:
@@ -128,30 +119,13 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 # Also held while Python forks: a child that began between the lock and its being noted would have a copy of the
 # descriptor that nobody closes, and the role would not pass on as long as that child lives.
-_guard = threading.RLock()
-_guard_pid = os.getpid()
-
-
-def _renew_guard() -> None:
-    """In a forked child, whose parent's other threads may have held the guard."""
-    global _guard, _guard_pid
-    if _guard_pid != os.getpid():
-        _guard, _guard_pid = threading.RLock(), os.getpid()
-
-
-def _hold() -> None:
-    _guard.acquire()
+_guard = forks.lock()
 
 
 def _let_go() -> None:
-    _guard.release()
+    # Not where a library written in C has forked, without a word before.
+    if forks.owns(_guard):
+        _guard.release()
 
 
-def _abandon_all() -> None:
-    _renew_guard()
-    for lead in list(_leads):
-        lead.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_abandon_all)
+forks.register(before=_guard.acquire, after_in_parent=_let_go, after_in_child=_let_go)

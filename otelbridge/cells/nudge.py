@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
-from weakref import WeakSet
 
 from otelbridge.cells.locks import PRIVATE
-from otelbridge.diagnostics import warn_once
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import late_warnings, warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -41,11 +40,10 @@ class Bell:
     def __init__(self, directory: Path, uid: str) -> None:
         self._directory = directory
         self._uid = uid
-        self._pid = os.getpid()
-        self._in_use = threading.Lock()
-        self._ended = threading.Event()
+        self._in_use = forks.lock()
+        self._ended = forks.event()
         self._socket = self._bound()
-        _bells.add(self)
+        forks.register(after_in_child=self.abandon)
 
     def wait(self, timeout: float) -> bool:
         """Wait for a nudge, in the one thread that serves this bell.
@@ -56,9 +54,8 @@ class Bell:
         Returns:
             Whether there was a nudge; several that came before count as one. False at once after `close`.
         """
-        if self._pid != os.getpid():
-            self.abandon()
-        with self._in_use:
+        forks.notice()
+        with late_warnings, self._in_use:
             nudged = self._hear(timeout)
             if self._ended.is_set():
                 self._drop()
@@ -67,8 +64,7 @@ class Bell:
 
     def close(self) -> None:
         """Remove the socket and wake the waiting thread. Twice is once."""
-        if self._pid != os.getpid():
-            self.abandon()
+        forks.notice()
         if self._ended.is_set():
             return
         self._ended.set()
@@ -86,9 +82,6 @@ class Bell:
 
     def abandon(self) -> None:
         """Forget, in a forked child, the parent's socket, which stays as it is."""
-        self._pid = os.getpid()
-        self._in_use = threading.Lock()
-        self._ended = threading.Event()
         self._ended.set()
         self._drop()
 
@@ -199,15 +192,3 @@ def _address(directory: Path, uid: str) -> Generator[bytes]:
 
 def _path(directory: Path, uid: str) -> Path:
     return directory / f"{uid}{SUFFIX}"
-
-
-_bells: WeakSet[Bell] = WeakSet()
-
-
-def _abandon_all() -> None:
-    for bell in list(_bells):
-        bell.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_all)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from otelbridge.cells.merging import Plan, Totals
 from otelbridge.cells.names import BASE, KEYS, names_in
 from otelbridge.cells.stock import Stock
 from otelbridge.cells.volume import DamagedError, report
+from otelbridge.concurrency import forks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ class Shelf:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._stock = Stock(directory)
         self._catalog = Catalog()
         self._listings: dict[str, Listing] = {}

@@ -1,1 +1,1 @@
-"""What threads, signal handlers and forked processes must not do to each other. The lowest room: it knows no other."""
+"""Threads, forks, signal handlers and the end of the interpreter: what every other room needs to survive them."""

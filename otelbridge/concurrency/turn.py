@@ -7,9 +7,10 @@ knows what it is in the middle of, and who asks for more can be told at once.
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import TYPE_CHECKING, TypeVar
+
+from otelbridge.concurrency import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +30,14 @@ class Turn:
     """
 
     def __init__(self, what: str) -> None:
-        self.lock = threading.RLock()
-        """Held meanwhile. It may be taken without a turn to keep out other threads."""
         self._what = what
+        self._renew()
+        forks.register(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        # A forked child has another one, as it may never come to the end of what its thread was at in the parent.
+        self.lock = forks.lock()
+        """Held meanwhile. It may be taken without a turn to keep out other threads."""
 
     def run(self, work: Callable[[], _T], timeout: float = -1.0) -> _T:
         """Do it when other threads have done theirs.
@@ -114,10 +120,8 @@ def _during(what: str, turns: frozenset[Turn], work: Callable[[], _T]) -> _T:
         _here.what, _here.turns = before
 
 
-def _after_fork_in_child() -> None:
-    # What comes to its end in the parent may never do so in the child, which may begin elsewhere altogether.
+def _begin_child() -> None:
     _here.what, _here.turns = "", frozenset()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.register(after_in_child=_begin_child)

@@ -7,7 +7,6 @@ switch, so they can be made at import time, before `init()`.
 
 from __future__ import annotations
 
-import threading
 from decimal import Decimal
 from functools import partial
 from math import inf
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from opentelemetry.metrics import Observation
 
 from otelbridge.catalogue.model import Domain, Kind, Metric
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.checks import checked_amount, checked_attributes
 from otelbridge.metrics.switch import switch
@@ -145,7 +145,7 @@ class Observed:
     def __init__(self, meter: SwitchMeter, metric: Metric) -> None:
         self.metric = metric
         self._sources: dict[object, tuple[Source, Mapping[str, AttributeValue]]] = {}
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         _OBSERVERS[metric.kind](meter, metric, self._read)
 
     def observe(self, key: object, source: Source, attributes: Attributes | None = None) -> Registration:

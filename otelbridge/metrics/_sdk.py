@@ -27,10 +27,11 @@ from opentelemetry.sdk.metrics._internal import metric_reader_storage as _storag
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics.view import DefaultAggregation, View
+from opentelemetry.sdk.resources import _get_process_dependent_resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
-from otelbridge.diagnostics import warn_once
+from otelbridge.diagnostics import delay_logs, warn_once
 from otelbridge.metrics.kinds import Kind
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics._internal.instrument import _Instrument  # pyright: ignore[reportPrivateUsage]
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.metrics.view import Aggregation
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.trace import TracerProvider
     from opentelemetry.util.types import AnyValue
 
@@ -160,6 +162,20 @@ else:
 
     BaseStorage = _storage.MetricReaderStorage
 
+# What the SDK says while one of our locks is held.
+delay_logs(
+    "opentelemetry.attributes",
+    "opentelemetry.metrics._internal",
+    "opentelemetry.metrics._internal.instrument",
+    "opentelemetry.sdk.metrics._internal",
+    *(
+        f"opentelemetry.sdk.metrics._internal.{name}"
+        for name in ("_view_instrument_match", "aggregation", "export", "instrument", "measurement")
+    ),
+    "opentelemetry.sdk.metrics._internal.metric_reader_storage",
+    "opentelemetry.sdk.metrics._internal.view",
+)
+
 # The classes a meter makes, which the SDK's public ones refuse to.
 _INSTRUMENTS: dict[str, Any] = {
     name: getattr(_internal, class_)
@@ -207,6 +223,7 @@ __all__ = [
     "kind_name",
     "kind_of",
     "preferences",
+    "process_resource",
     "register_reader",
     "registered_readers",
     "reservoir_of",
@@ -473,6 +490,11 @@ def registered_readers() -> tuple[Any, set[Any]]:
     """Give the lock and the set of all readers that some provider of the process has."""
     providers: Any = SdkMeterProvider
     return providers._all_metric_readers_lock, providers._all_metric_readers
+
+
+def process_resource() -> Resource:
+    """Give what a forked child has of its own in its resource."""
+    return _get_process_dependent_resource()
 
 
 def register_reader(reader: MetricReader, provider: Any, collect: Any) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.metrics import CallbackOptions
 
 from otelbridge.concurrency.turn import Turn, on_behalf
-from otelbridge.diagnostics import warn_once
+from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics.observations import observations
 from otelbridge.metrics.patience import BlockedError, Patience
 
@@ -57,7 +57,7 @@ class Callbacks:
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, which has none of the threads."""
-        self._turn, self._forking = Turn("a read"), None
+        self._forking = None
         self._patience.after_fork()
 
     def close(self) -> None:
@@ -84,7 +84,8 @@ class Callbacks:
             options = CallbackOptions(min(seconds, _LONGEST) * 1000)
             return self._patience.run({id(each): _job(each, options) for each in instruments}, seconds)
 
-        found, errors = self._turn.run(run)
+        with late_warnings:
+            found, errors = self._turn.run(run)
         for each in instruments:
             if isinstance(errors.get(id(each)), BlockedError):
                 _report(each.name)

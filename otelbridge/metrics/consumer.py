@@ -12,7 +12,9 @@ from opentelemetry.context import get_current
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
+from otelbridge.concurrency import forks
 from otelbridge.concurrency.turn import ReentranceError, Turn
+from otelbridge.diagnostics import late_warnings
 from otelbridge.metrics._sdk import (
     Measurement,
     SynchronousMeasurementConsumer,
@@ -93,7 +95,7 @@ class Consumer(SynchronousMeasurementConsumer):
         self._watch = self._create_watch()
         self._turn = Turn("a read")
         # Reentrant, unlike the SDK's: a signal handler may make an instrument while this thread does.
-        self._lock: Any = threading.RLock()
+        self._lock: Any = forks.lock()
         # No reader's turn, which lasts while callbacks run: a callback may create instruments.
         self._wiring = threading.RLock()
         self._observing = threading.RLock()
@@ -176,7 +178,8 @@ class Consumer(SynchronousMeasurementConsumer):
     def publish(self) -> None:
         """Leave to the other processes what is not recorded here, but read now and then, as it is at the end."""
         if self._processes is not None and self._processes.accompanied:
-            self._turn.run(self._refresh_sources)
+            with late_warnings:
+                self._turn.run(self._refresh_sources)
 
     def _refresh_sources(self) -> None:
         for source in self._sources:
@@ -212,8 +215,6 @@ class Consumer(SynchronousMeasurementConsumer):
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: its locks are free, its values zero."""
-        self._turn = Turn("a read")
-        self._lock = threading.RLock()
         self._wiring = threading.RLock()
         self._observing = threading.RLock()
         self._callbacks.after_fork()
@@ -256,7 +257,8 @@ class Consumer(SynchronousMeasurementConsumer):
         Raises:
             ReentranceError: This thread is in the middle of a read.
         """
-        return self._turn.run(partial(self._visit, metric_reader, read, timeout_millis))
+        with late_warnings:
+            return self._turn.run(partial(self._visit, metric_reader, read, timeout_millis))
 
     def _visit(self, metric_reader: Any, read: Callable[[Storage], _T], timeout_millis: float) -> _T:
         storage: Storage = self._reader_storages[metric_reader]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Asynchronous
 
-from otelbridge.diagnostics import warn_once
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics._sdk import (
     ViewInstrumentMatch,
     attribute_key,
@@ -61,7 +61,7 @@ class LimitedMatch(ViewInstrumentMatch):
         self._hide = hide
         self._held = held
         self._counted = 0
-        self._counting = threading.RLock()
+        self._lock = self._counting = forks.lock()
         # Measurements of a synchronous instrument may come while the reader collects, and the SDK loses them then.
         asynchronous = isinstance(instrument, Asynchronous)
         self._forget_after: float | None = getattr(view, "forget_after", None) if asynchronous else None
@@ -86,7 +86,7 @@ class LimitedMatch(ViewInstrumentMatch):
             super().consume_measurement(measurement, should_sample_exemplar)
             self._count()
             return
-        with self._lock:
+        with late_warnings, self._lock:
             overflow = self._attributes_aggregation.get(_OVERFLOW_KEY)
             if overflow is None:
                 self._report()
@@ -117,8 +117,6 @@ class LimitedMatch(ViewInstrumentMatch):
 
     def after_fork(self) -> None:
         """Begin anew in a forked child."""
-        self._lock = threading.Lock()
-        self._counting = threading.RLock()
         self._attributes_aggregation.clear()
         self._observed.clear()
         self._count()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import late_warnings
 from otelbridge.metrics._sdk import SdkMeter, create_instrument, is_registered
 from otelbridge.metrics.instruments import SYNCHRONOUS, bind_to_nothing
 from otelbridge.metrics.writers import nothing
@@ -34,7 +35,8 @@ class Meter(SdkMeter):
     def __init__(self, scope: Any, consumer: Consumer, config: Any) -> None:
         super().__init__(scope, consumer, _meter_config=config)
         self._consumer = consumer
-        self._adopting = threading.RLock()
+        # The SDK's own would stay locked in a forked child.
+        self._instrument_registration_lock = self._instrument_ids_lock = forks.lock()
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> api.Counter:
         """Create a counter; see the OpenTelemetry API."""
@@ -85,7 +87,8 @@ class Meter(SdkMeter):
 
     def _create(self, kind: str, create: Callable[[str, str, str], Any], name: str, unit: str, description: str) -> Any:
         if is_registered(self, kind, name, unit, description) or self._consumer.admit():
-            return self._adopt(create(name, unit, description))
+            with late_warnings:
+                return self._adopt(create(name, unit, description))
         # Nobody but the caller has it, so that a caller who makes them without end costs nothing.
         instrument = create_instrument(kind, name, self._instrumentation_scope, unit, description)
         ours = SYNCHRONOUS.get(instrument.__class__)
@@ -95,19 +98,13 @@ class Meter(SdkMeter):
         return instrument
 
     def _adopt(self, instrument: Any) -> Any:
-        with self._adopting:
+        with self._instrument_registration_lock:
             ours = SYNCHRONOUS.get(instrument.__class__)
             if ours is not None:
                 # Our classes add behaviour and no layout, so the SDK's fresh instrument becomes one of ours.
                 instrument.__class__ = ours
                 self._consumer.register(instrument)
         return instrument
-
-    def after_fork(self) -> None:
-        """Free the locks in a forked child."""
-        self._adopting = threading.RLock()
-        self._instrument_registration_lock = threading.Lock()
-        self._instrument_ids_lock = threading.Lock()
 
 
 def _observed(create: Callable[..., Any], callbacks: Any, name: str, unit: str, description: str) -> Any:

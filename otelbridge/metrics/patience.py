@@ -9,6 +9,8 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from otelbridge.concurrency import forks
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
@@ -36,14 +38,19 @@ class _Batch(Generic[K, T]):
         self.errors: dict[K, BaseException] = {}
         self.began = monotonic()
         """When what is being done was begun."""
-        self.ended = threading.Event()
+        self.ended = forks.event()
         self._jobs = dict(jobs)
         self._at: list[K] = []
         self._abandoned = False
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
+        self._doing = forks.lock()
 
     def run(self) -> None:
-        """Do them."""
+        """Do them. What is reported meanwhile is logged by who waits, who may hold locks that a log handler wants."""
+        with self._doing:
+            self._run()
+
+    def _run(self) -> None:
         try:
             for key, job in self._jobs.items():
                 if not self._begin(key):

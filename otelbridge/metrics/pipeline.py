@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, AlwaysOnExemplarFilter, TraceBasedExemplarFilter
 
-from otelbridge.diagnostics import logger, origin_of
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import origin_of, warn
 from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT
 from otelbridge.metrics.provider import MeterProvider
 
@@ -124,7 +125,7 @@ class Pipeline:
         try:
             self.provider.end(seconds_left(deadline) * 1000)
         except Exception as error:  # the SDK raises when a reader fails; an exiting application must not
-            logger.warning("Stopping the metric readers failed: %s", error)
+            warn("Stopping the metric readers failed: %s", error)
             return False
         return all(arrived)
 
@@ -138,13 +139,13 @@ def _begin_flush(reader: MetricReader, deadline: float) -> Callable[[], bool]:
     millis = (deadline - monotonic()) * 1000
     if isinstance(reader, Pusher):
         return reader.begin_flush(millis)
-    done, well = threading.Event(), [False]
+    done, well = forks.event(), [False]
 
     def flush() -> None:
         try:
             well[0] = reader.force_flush(millis)
         except Exception as error:  # somebody else's reader must not break the application
-            logger.warning("Flushing a %s raised %s.", type(reader).__name__, origin_of(error))
+            warn("Flushing a %s raised %s.", type(reader).__name__, origin_of(error))
         finally:
             done.set()
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakMethod, WeakSet
 
 from opentelemetry.metrics import NoOpMeter
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 
-from otelbridge.cells.evidence import on_uwsgi_fork
-from otelbridge.diagnostics import warn_once
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics import secrets
-from otelbridge.metrics._sdk import InstrumentationScope, register_reader, registered_readers
+from otelbridge.metrics._sdk import InstrumentationScope, process_resource, register_reader, registered_readers
 from otelbridge.metrics.consumer import Consumer
 from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT, positive
 from otelbridge.metrics.meter import Meter
@@ -33,17 +31,6 @@ if TYPE_CHECKING:
     from otelbridge.metrics.readers import Storage
 
 _T = TypeVar("_T")
-
-
-def _weakly(method: Callable[[], None]) -> Callable[[], None]:
-    found = WeakMethod(method)
-
-    def call() -> None:
-        live = found()
-        if live is not None:
-            live()
-
-    return call
 
 
 class MeterProvider(SdkMeterProvider):
@@ -103,10 +90,14 @@ class MeterProvider(SdkMeterProvider):
             hide=secrets.hide_secrets if hide_secrets else secrets.as_they_are,
         )
         self._measurement_consumer = self._consumer
-        _consumers.add(self._consumer)
+        self._lock, self._meter_lock = forks.lock(), forks.lock()
+        forks.adopt(registered_readers()[0])
+        forks.register(
+            before=self._consumer.before_fork,
+            after_in_parent=self._consumer.after_fork_in_parent,
+            after_in_child=self._begin_anew,
+        )
         self._metric_readers: tuple[MetricReader, ...] = ()
-        if processes is not None and processes.joined:
-            on_uwsgi_fork(_weakly(self._handle_fork))
         for reader in metric_readers:
             self._adopt(reader)
 
@@ -122,7 +113,7 @@ class MeterProvider(SdkMeterProvider):
             return super().get_meter(name, version, schema_url, attributes)
         scope = InstrumentationScope(name, version, schema_url, attributes)
         meters: dict[Any, Any] = self._meters
-        with self._meter_lock:
+        with late_warnings, self._meter_lock:
             meter = meters.get(scope)
             if meter is None and len(meters) >= self._meter_limit:
                 warn_once(
@@ -140,13 +131,15 @@ class MeterProvider(SdkMeterProvider):
     def add_metric_reader(self, metric_reader: MetricReader) -> None:
         """Add a reader. One that is registered already is reported and left as it is."""
         known = metric_reader in registered_readers()[1]
-        super().add_metric_reader(metric_reader)
+        with late_warnings, self._lock:
+            super().add_metric_reader(metric_reader)
         if not known:
             self._metric_readers = (*self._metric_readers, metric_reader)
 
     def remove_metric_reader(self, metric_reader: MetricReader) -> None:
         """Remove a reader and shut it down. One that is not registered is reported."""
-        super().remove_metric_reader(metric_reader)
+        with late_warnings, self._lock:
+            super().remove_metric_reader(metric_reader)
         self._metric_readers = tuple(reader for reader in self._metric_readers if reader is not metric_reader)
 
     def _adopt(self, reader: MetricReader) -> None:
@@ -212,38 +205,15 @@ class MeterProvider(SdkMeterProvider):
                 self._processes.close()
 
     def _handle_fork(self) -> None:
-        resource = self._sdk_config.resource
-        super()._handle_fork()
-        if self._processes is not None and self._processes.group:
-            # The SDK gives each child an identity of its own; here they are one.
-            self._sdk_config.resource = resource
+        """Leave out what the SDK does in a forked child; `_begin_anew` has done it, for uWSGI too."""
+
+    def _begin_anew(self) -> None:
+        if self._processes is None or not self._processes.group:
+            # Each child has an identity of its own, unless they are one.
+            self._update_resource(process_resource())
         self._consumer.after_fork()
-        for reader in self._metric_readers:
-            renew = getattr(reader, "after_fork", None)
-            if renew is not None:
-                renew()
-        for meter in self._meters.values():
-            if isinstance(meter, Meter):
-                meter.after_fork()
 
     def _set_meter_configurator(self, *, meter_configurator: Any) -> None:
-        super()._set_meter_configurator(meter_configurator=meter_configurator)
-        self._consumer.rewire()
-
-
-# Hooks cannot be taken back, and providers come and go: one for each group that is delivered, for instance.
-_consumers: WeakSet[Consumer] = WeakSet()
-
-
-def _before_fork() -> None:
-    for consumer in tuple(_consumers):
-        consumer.before_fork()
-
-
-def _after_fork_in_parent() -> None:
-    for consumer in tuple(_consumers):
-        consumer.after_fork_in_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
+        with late_warnings:
+            super()._set_meter_configurator(meter_configurator=meter_configurator)
+            self._consumer.rewire()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn_once
 
 DEFAULT_INSTRUMENT_LIMIT = 10_000
@@ -25,7 +24,7 @@ class Quota:
         """How many there are."""
         self._warning = warning
         # Reentrant: a signal handler or finalizer may record while this thread makes a series.
-        self._lock = threading.RLock()
+        self._lock = forks.lock()
 
     @property
     def full(self) -> bool:
@@ -61,5 +60,4 @@ class Quota:
             self.used += number
 
     def after_fork(self) -> None:
-        """Free the lock in a forked child."""
-        self._lock = threading.RLock()
+        """Nothing: a forked child goes on counting."""

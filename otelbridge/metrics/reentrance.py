@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from otelbridge.concurrency import forks
 from otelbridge.concurrency.turn import during, inside
 from otelbridge.diagnostics import warn_once
 
@@ -17,7 +18,8 @@ def refuses(what: str) -> bool:
     Args:
         what: What it asks for, for people.
     """
-    middle = inside()
+    # Other threads may need a lock that this one was interrupted with, of a new instrument for instance.
+    middle = inside() or ("something short" if forks.holding() else "")
     if middle:
         warn_once(
             ("reentrance", what, middle),

@@ -12,14 +12,14 @@ reported once and goes no further.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry import metrics as api
 from opentelemetry.metrics import _Gauge as ApiGauge  # the API exports it under this name only
 
-from otelbridge.diagnostics import warn_once
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics.quota import DEFAULT_INSTRUMENT_LIMIT, Quota
 
 if TYPE_CHECKING:
@@ -158,8 +158,7 @@ class SwitchMeter(api.Meter):
         super().__init__(name, version=version, schema_url=schema_url)
         self._attributes = attributes
         self._instruments = instruments
-        # Reentrant, since a refusal is logged under it and a log handler may count records.
-        self._lock = threading.RLock()
+        self._lock = forks.lock()
         self._meter: api.Meter | None = None
         self.generation: object = None
         """Changes with every connection; what was resolved before is then another provider's."""
@@ -173,7 +172,7 @@ class SwitchMeter(api.Meter):
 
     def connect(self, provider: api.MeterProvider | None) -> None:
         """Point every instrument, made and to be made, at a provider; None unplugs them."""
-        with self._lock:
+        with late_warnings, self._lock:
             self._meter = None if provider is None else self._meter_of(provider)
             for plug in (*self._synchronous.values(), *self._observables):
                 plug.connect(self._meter)
@@ -191,7 +190,7 @@ class SwitchMeter(api.Meter):
         # An identical request gets the same instrument: a caller that creates one a request must not
         # grow the process, and the SDK would give it the same storage anyway.
         key = (kind, *identity)
-        with self._lock:
+        with late_warnings, self._lock:
             plug = self._synchronous.get(key)
             if plug is None:
                 plug = kind(str(identity[0]), create)
@@ -201,7 +200,7 @@ class SwitchMeter(api.Meter):
             return plug
 
     def _observe(self, kind: type[Any], name: str, create: Callable[[api.Meter], Any]) -> Any:
-        with self._lock:
+        with late_warnings, self._lock:
             plug = kind(name, create)
             if self._instruments is not None and self._instruments.take():
                 plug.connect(self._meter)
@@ -334,7 +333,7 @@ class SwitchMeterProvider(api.MeterProvider):
             "There are %d instruments, which is the limit; further ones record nothing. Create instruments once, and "
             "tell what varies by attributes.",
         )
-        self._lock = threading.RLock()  # as that of a meter
+        self._lock = forks.lock()
         self._provider: api.MeterProvider | None = None
         self._muted: frozenset[str] = frozenset()
         self._meters: dict[tuple[object, ...], SwitchMeter] = {}
@@ -353,7 +352,7 @@ class SwitchMeterProvider(api.MeterProvider):
     ) -> SwitchMeter:
         """Give the meter of an instrumentation scope; the same scope always gets the same meter."""
         key = (name, version, schema_url, _identity(attributes))
-        with self._lock:
+        with late_warnings, self._lock:
             meter = self._meters.get(key)
             if meter is None:
                 if len(self._meters) >= self._instruments.limit:
@@ -379,7 +378,7 @@ class SwitchMeterProvider(api.MeterProvider):
             provider: Where they go. Anybody's implementation of the API will do.
             muted: Names of meters that stay silent.
         """
-        with self._lock:
+        with late_warnings, self._lock:
             self._provider = provider
             self._muted = frozenset(muted)
             for meter in tuple(self._meters.values()):
@@ -387,7 +386,7 @@ class SwitchMeterProvider(api.MeterProvider):
 
     def disconnect(self) -> None:
         """Let measurements go nowhere again. Instruments stay and can be connected later."""
-        with self._lock:
+        with late_warnings, self._lock:
             self._provider = None
             for meter in tuple(self._meters.values()):
                 meter.connect(None)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from otelbridge.concurrency import forks
 from otelbridge.concurrency.turn import on_behalf
 from otelbridge.diagnostics import origin_of, warn_once
 from otelbridge.metrics.foreign import Foreign, is_foreign
@@ -80,8 +81,8 @@ class Neighbour:
         self._shared: Collector | None = None
         self._forking: int | None = None
         # Rounds one after the other; and briefly, whoever changes what is known.
-        self._round = threading.Lock()
-        self._lock = threading.Lock()
+        self._round = forks.lock()
+        self._lock = forks.lock()
 
     def join(self, streams: StreamRegistry, processes: Processes | None, limit: int) -> None:
         """See `otelbridge.metrics.foreign.Source`."""
@@ -95,8 +96,8 @@ class Neighbour:
 
     def refresh(self) -> None:
         """See `otelbridge.metrics.foreign.Source`."""
-        # A signal handler may have come in the way of this very thread, so nobody waits for ever.
-        if not self._round.acquire(timeout=_TURN):
+        # A signal handler, or a collector that scrapes, comes in the way of its own thread.
+        if forks.owns(self._round) or not self._round.acquire(timeout=_TURN):
             return
         try:
             self._refresh()
@@ -157,11 +158,10 @@ class Neighbour:
 
     def after_fork(self) -> None:
         """See `otelbridge.metrics.foreign.Source`."""
-        self._round, self._lock = threading.Lock(), threading.Lock()
-        self._forking = None
+        before = self._before
+        self.after_fork_in_parent()
         self._patience.after_fork()
         self._met = set()
-        before, self._before = self._before, None
         if not client.keeps_shared_values():
             self._baseline = Baseline(self._last if before is None else before)
         self._last, self._counted = {}, {}

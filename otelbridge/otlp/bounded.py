@@ -6,7 +6,8 @@ import queue
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from otelbridge.diagnostics import logger, origin_of
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import origin_of, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ def begin(work: Callable[[], object], name: str) -> Callable[[float], bool]:
     Returns:
         What waits for it at most some seconds, and tells whether it was done and raised nothing.
     """
-    done = threading.Event()
+    done = forks.event()
     well: list[bool] = []
 
     def run() -> None:
@@ -70,7 +71,7 @@ def begin(work: Callable[[], object], name: str) -> Callable[[float], bool]:
             work()
             well.append(True)
         except Exception as error:
-            logger.warning("%s: it raised %s.", name, origin_of(error))
+            warn("%s: it raised %s.", name, origin_of(error))
         finally:
             done.set()
 

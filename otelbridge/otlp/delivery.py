@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import log_waiting
 from otelbridge.otlp.clock import SystemClock
 from otelbridge.otlp.delivery_log import DeliveryLog
-from otelbridge.otlp.forks import ForkAware
 from otelbridge.otlp.verdict import Outcome, Verdict, failed, partly
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class DeliveryState:
     """Seconds for which the receiver still wants to be left alone; None where it does not."""
 
 
-class Delivery(ForkAware):
+class Delivery:
     """Sends exports to one receiver, one at a time, for any number of threads.
 
     Requests that may be sent again are, with pauses that double from a second to half a minute and vary by
@@ -107,18 +107,19 @@ class Delivery(ForkAware):
         self._subject = subject
         self._clock = clock or SystemClock()
         self._draw = draw
+        self._turn = forks.lock()
+        self._queue = forks.lock()
+        self._somebody_waits = forks.event()
         self.begin_anew()
-        super().__init__()
+        forks.register(after_in_child=self.begin_anew)
 
     def __repr__(self) -> str:
         return f"Delivery({self._name!r})"
 
     def begin_anew(self) -> None:
-        """Take fresh locks and counts: a child has sent nothing yet."""
-        self._turn = threading.Lock()
-        self._queue = threading.Lock()
+        """Take fresh counts: a child has sent nothing yet."""
         self._waiting = 0
-        self._somebody_waits = threading.Event()
+        self._somebody_waits.clear()
         self._closed = False
         self._log = DeliveryLog(self._name, cumulative=self._cumulative, clock=self._clock, subject=self._subject)
         self._not_before = float("-inf")
@@ -154,7 +155,7 @@ class Delivery(ForkAware):
         Returns:
             What became of it, within the time.
         """
-        self.notice_fork()
+        forks.notice()
         deadline = self._clock.now() + timeout
         if not self._take_turn(timeout):
             verdict = failed(Outcome.RETRY, f"an earlier export was still under way after {timeout:g} s")
@@ -168,6 +169,7 @@ class Delivery(ForkAware):
             if self._closed:
                 self._transport.close()
             self._turn.release()
+            log_waiting()
 
     def hurry(self) -> None:
         """End the pause of an export that waits to try again: there is newer data to send."""
@@ -177,7 +179,7 @@ class Delivery(ForkAware):
         """Close the transport; if an export is under way, after its present try. Later exports have one try each."""
         self._closed = True
         self._somebody_waits.set()
-        if self._turn.acquire(blocking=False):
+        if not forks.owns(self._turn) and self._turn.acquire(blocking=False):
             try:
                 self._transport.close()
             finally:
@@ -188,7 +190,8 @@ class Delivery(ForkAware):
             self._waiting += 1
             self._somebody_waits.set()
         try:
-            return self._turn.acquire(timeout=max(timeout, 0))
+            # A signal handler may come in the way of its own thread.
+            return not forks.owns(self._turn) and self._turn.acquire(timeout=max(timeout, 0))
         finally:
             with self._queue:
                 self._waiting -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from otelbridge.diagnostics import logger
+from otelbridge.diagnostics import warn
 
 if TYPE_CHECKING:
     from otelbridge.otlp.clock import Clock
@@ -53,7 +53,7 @@ class DeliveryLog:
             self._report_stop(verdict)
         elif self._announced and now - self._last_line >= _REPEAT:
             self._last_line = now
-            logger.warning(
+            warn(
                 "%s have not arrived at %s for %s (%s): %s.",
                 self._subject,
                 self._name,
@@ -70,7 +70,7 @@ class DeliveryLog:
         """
         if self._since is not None:
             if self._announced:
-                logger.warning(
+                warn(
                     "%s arrive at %s again after %s: %s.",
                     self._subject,
                     self._name,
@@ -86,7 +86,7 @@ class DeliveryLog:
     def _report_stop(self, verdict: Verdict) -> None:
         before = f", after {self._unreported} shorter interruptions" if self._unreported else ""
         self._unreported = 0
-        logger.warning(
+        warn(
             "%s do not arrive at %s%s: %s. Every export tries again; the next line comes in an hour, or when it works.",
             self._subject,
             self._name,
@@ -102,9 +102,7 @@ class DeliveryLog:
         self._last_rejection = now
         total = f" ({self._rejected} since the last report)" if self._rejected > verdict.rejected else ""
         self._rejected = 0
-        logger.warning(
-            "%s at %s: %s%s. The next line about it comes in an hour.", self._subject, self._name, verdict.text, total
-        )
+        warn("%s at %s: %s%s. The next line about it comes in an hour.", self._subject, self._name, verdict.text, total)
 
     def _amount(self) -> str:
         exports = f"{self._exports} export{'' if self._exports == 1 else 's'}"

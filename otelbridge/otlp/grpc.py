@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from otelbridge.concurrency import forks
 from otelbridge.config import checks
 from otelbridge.errors import ConfigError, MissingDependencyError
 from otelbridge.otlp.credentials import read_credentials
-from otelbridge.otlp.forks import ForkAware
 from otelbridge.otlp.headers import RequestHeaders
 from otelbridge.otlp.redact import Redactor, safe_url
 from otelbridge.otlp.tls import create_context
@@ -37,7 +37,7 @@ _OFF = ("0", "f", "false", "n", "no")
 _MAX_RECONNECT_MILLIS = 5000
 
 
-class GrpcTransport(ForkAware):
+class GrpcTransport:
     """Calls one OTLP/gRPC receiver, over a channel that is kept for the next call.
 
     An endpoint ``https://`` goes with TLS, ``http://`` without it unless ``insecure`` is false. Proxy variables
@@ -70,7 +70,7 @@ class GrpcTransport(ForkAware):
         self._channel: Any = None
         self._parents: list[Any] = []
         self._unusable = False
-        super().__init__()
+        forks.register(after_in_child=self.begin_anew)
 
     def __repr__(self) -> str:
         return f"GrpcTransport({safe_url(self._url)!r})"
@@ -85,7 +85,7 @@ class GrpcTransport(ForkAware):
         Returns:
             The verdict. Trouble of any kind with the other side is a verdict, not an exception.
         """
-        self.notice_fork()
+        forks.notice()
         if self._unusable:
             return failed(
                 Outcome.MISDIRECTED,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from otelbridge.config import checks, pairs
-from otelbridge.diagnostics import logger
+from otelbridge.diagnostics import warn
 from otelbridge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class RequestHeaders:
             self._from_file = self._read(file)
         except ConfigError as error:
             if self._file_is_sound:
-                logger.warning("%s. Until then the headers that were read last are sent.", str(error).rstrip("."))
+                warn("%s. Until then the headers that were read last are sent.", str(error).rstrip("."))
             self._file_is_sound = False
         else:
             self._file_is_sound = True

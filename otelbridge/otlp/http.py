@@ -18,10 +18,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, urlsplit
 
+from otelbridge.concurrency import forks
 from otelbridge.config import checks
 from otelbridge.errors import ConfigError
 from otelbridge.otlp.connection import Address, AnswerTooLongError, Connection, Deadline
-from otelbridge.otlp.forks import ForkAware
 from otelbridge.otlp.headers import RequestHeaders
 from otelbridge.otlp.redact import Redactor, safe_url
 from otelbridge.otlp.tls import Tls
@@ -65,7 +65,7 @@ _FAILURES: tuple[tuple[type[Exception], Outcome, str], ...] = (
 _EXPECTED: tuple[type[Exception], ...] = tuple(kind for kind, _, _ in _FAILURES)
 
 
-class HttpTransport(ForkAware):
+class HttpTransport:
     """Posts requests to one OTLP/HTTP receiver, over a connection that is kept for the next one.
 
     Proxy variables of the environment are not obeyed: metrics and their credentials go where the endpoint
@@ -86,7 +86,7 @@ class HttpTransport(ForkAware):
         self._tls = Tls(config) if urlsplit(self._url).scheme == "https" else None
         self._gzip = config.compression == "gzip"
         self._kept: Connection | None = None
-        super().__init__()
+        forks.register(after_in_child=self.begin_anew)
 
     def __repr__(self) -> str:
         return f"HttpTransport({safe_url(self._url)!r})"
@@ -101,7 +101,7 @@ class HttpTransport(ForkAware):
         Returns:
             The verdict. Trouble of any kind with the other side is a verdict, not an exception.
         """
-        self.notice_fork()
+        forks.notice()
         deadline = Deadline(timeout)
         headers = self._headers.current()
         redact = Redactor(self._url, headers)

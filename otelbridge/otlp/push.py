@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
+from otelbridge.concurrency import forks
 from otelbridge.concurrency.turn import engaged
-from otelbridge.diagnostics import logger
+from otelbridge.diagnostics import warn
 from otelbridge.metrics._sdk import unobserved
 from otelbridge.metrics.current import Current
 from otelbridge.metrics.reentrance import refuses
 from otelbridge.metrics.store_reader import StoreReader
 from otelbridge.otlp.deltas import Deltas
 from otelbridge.otlp.encoding import Encoder
-from otelbridge.otlp.forks import ForkAware
 from otelbridge.otlp.increments import Increments
 from otelbridge.otlp.ledger import Ledger
 from otelbridge.otlp.receipts import Receipts, digest_of
@@ -43,7 +43,7 @@ _UNTRIED = failed(Outcome.RETRY, "it was not sent, since one before it did not a
 _T = TypeVar("_T")
 
 
-class PushReader(StoreReader, ForkAware):
+class PushReader(StoreReader):
     """Pushes to one destination at its interval, and says the truth about a flush and about the end.
 
     On `otelbridge.metrics.provider.MeterProvider` it reads totals from the store itself, which takes a fraction of
@@ -89,8 +89,7 @@ class PushReader(StoreReader, ForkAware):
         self._temporality = dict(preferred_temporality)
         if processes is not None and path is not None and not self._totals:
             self._ledger = Ledger(path, destination, processes.started)
-        StoreReader.__init__(
-            self,
+        super().__init__(
             # Deltas of a group are made of its totals.
             preferred_temporality=dict.fromkeys(self._temporality, AggregationTemporality.CUMULATIVE)
             if self._ledger
@@ -108,7 +107,7 @@ class PushReader(StoreReader, ForkAware):
         self._receipts = None if path is None else Receipts(path, destination)
         self._digest = ""
         self._begin(delay=0.0)
-        ForkAware.__init__(self)
+        forks.register(after_in_child=self.begin_anew)
 
     def _begin(self, delay: float) -> None:
         self._current = Current()
@@ -161,7 +160,7 @@ class PushReader(StoreReader, ForkAware):
         """
         if engaged() and refuses("force_flush()"):
             return _not_begun
-        self.notice_fork()
+        forks.notice()
         return self._ticker.ask(timeout_millis / 1000)
 
     # The SDK's tells nobody.
@@ -181,7 +180,7 @@ class PushReader(StoreReader, ForkAware):
         """Begin to push once more and to stop; see `begin_flush`."""
         if engaged() and refuses("shutdown()"):
             return _not_begun
-        self.notice_fork()
+        forks.notice()
         # Before it is tried: who loses patience, or is killed, leaves it to the next start.
         if self._processes is not None and not self._ticker.stopping:
             self._processes.owe(self._destination)
@@ -309,7 +308,7 @@ class PushReader(StoreReader, ForkAware):
     def _report_loss(self) -> None:
         kept, self._kept = self._kept, ()
         if kept:
-            logger.warning(
+            warn(
                 "%d data points did not arrive at %r before the end and are lost: they were deltas, which nobody can "
                 "send later.",
                 sum(request.points for request in kept),

@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from otelbridge.diagnostics import logger
+from otelbridge.diagnostics import warn
 from otelbridge.metrics._sdk import global_tracer_provider
 from otelbridge.otlp.bounded import begin
 from otelbridge.otlp.exporters import create_span_exporter
@@ -50,7 +50,7 @@ class Spans:
             self._seat = seat_at(self.provider)
             self._seat.taken_by = self._processors
         else:
-            logger.warning(
+            warn(
                 "The tracer provider %s is not the SDK's, so spans stay with it and are not exported by otelbridge.",
                 type(self.provider).__qualname__,
             )

@@ -25,18 +25,17 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter
 
-from otelbridge.cells.evidence import on_uwsgi_fork
 from otelbridge.cells.group import DAY, deserted_for, enter_deserted, has_living, remove_group
 from otelbridge.cells.lead import Lead
 from otelbridge.cells.locks import held
 from otelbridge.cells.names import MEMBERS, names_in
-from otelbridge.diagnostics import logger, warn_once
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import warn, warn_once
 from otelbridge.errors import ConfigError
 from otelbridge.metrics.limits import with_limits
 from otelbridge.metrics.provider import MeterProvider
 from otelbridge.metrics.visit import Visit
 from otelbridge.otlp.announcement import announce, read_announcement
-from otelbridge.otlp.forks import ForkAware
 from otelbridge.otlp.preferences import preferences
 from otelbridge.otlp.push import PushReader
 from otelbridge.otlp.reader import component_of, create_delivery, destination_keys
@@ -126,7 +125,7 @@ class Outlet:
             self._delivery.close()
 
 
-class Spool(ForkAware):
+class Spool:
     """Looks for deserted groups of a service, in a thread of its own. A forked child has one, too.
 
     Args:
@@ -147,11 +146,10 @@ class Spool(ForkAware):
         keys = destination_keys(config.otlp)
         self._outlets = [Outlet(otlp, key) for otlp, key in zip(config.otlp, keys, strict=True)]
         self._interval = min(otlp.interval for otlp in config.otlp)
-        self._stopped = threading.Event()
+        self._stopped = forks.event()
         self._entered: GroupDirectory | None = None
         self._thread: threading.Thread | None = None
-        super().__init__()
-        on_uwsgi_fork(self.notice_fork)
+        forks.register(after_in_child=self.begin_anew)
 
     def start(self, delay: float = 0.0) -> None:
         """Look now and at every interval.
@@ -183,7 +181,6 @@ class Spool(ForkAware):
         if entered is not None:
             entered.leave()
         if not self._stopped.is_set():
-            self._stopped = threading.Event()
             self.start(self._interval)
 
     def _run(self, delay: float) -> None:
@@ -245,7 +242,7 @@ class Spool(ForkAware):
     def _finish(self, directory: GroupDirectory, resource: Resource, down: set[str]) -> None:
         missing = [outlet for outlet in self._outlets if not self._deliver(outlet, directory, resource, down)]
         if missing and not self._stopped.is_set() and deserted_for(directory) > DAY:
-            logger.warning(
+            warn(
                 "What processes of %r that were killed had counted is lost: %s could not be reached for a day.",
                 self._service,
                 ", ".join(map(repr, (outlet.delivery for outlet in missing))),

@@ -7,8 +7,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from otelbridge.concurrency import forks
 from otelbridge.concurrency.turn import Turn
-from otelbridge.diagnostics import origin_of, warn_once
+from otelbridge.diagnostics import late_warnings, origin_of, warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ class _Asked:
 
     def __init__(self, seconds: float) -> None:
         self.deadline = time.monotonic() + seconds
-        self.done = threading.Event()
+        self.done = forks.event()
         self.well = False
 
     def finish(self, *, well: bool) -> None:
@@ -65,7 +66,7 @@ class Ticker:
         self._seconds = seconds
         self._hurry = hurry
         self._asked: deque[_Asked] = deque()
-        self._wake = threading.Event()
+        self._wake = forks.event()
         self._turn = Turn("a push")
         self._last: _Asked | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -128,7 +129,8 @@ class Ticker:
     def _do(self, seconds: float, *, asked: bool) -> bool:
         deadline = time.monotonic() + seconds
         try:
-            return self._turn.run(lambda: self._attempt(deadline - time.monotonic(), asked), max(seconds, 0))
+            with late_warnings:
+                return self._turn.run(lambda: self._attempt(deadline - time.monotonic(), asked), max(seconds, 0))
         except TimeoutError:
             return False
 

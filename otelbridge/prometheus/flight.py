@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
-from weakref import WeakSet
+
+from otelbridge.concurrency import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -33,12 +33,12 @@ class SingleFlight(Generic[Value]):
     def __init__(self, name: str, most: int) -> None:
         self._name = name
         self._most = most
+        self._lock = forks.lock()
         self._reset()
-        _flights.add(self)
+        # The child of a fork has no thread that would do the jobs.
+        forks.register(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        # Reentrant: a signal handler or finalizer may ask while this thread does.
-        self._lock = threading.RLock()
         self._jobs: dict[Hashable, tuple[Future[Value], Callable[[], Value]]] = {}
         self._thread: threading.Thread | None = None
 
@@ -170,16 +170,3 @@ def _promise() -> Future[Any]:
     # From here on cancel() does nothing: one scraper that hangs up must not cost the others their answer.
     future.set_running_or_notify_cancel()
     return future
-
-
-# The child of a fork has no thread that would do the jobs, and perhaps a lock that nobody opens.
-_flights: WeakSet[SingleFlight[Any]] = WeakSet()
-
-
-def _reset_in_child() -> None:
-    for flight in tuple(_flights):
-        flight._reset()  # pyright: ignore[reportPrivateUsage]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_in_child)

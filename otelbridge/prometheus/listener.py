@@ -16,8 +16,8 @@ from collections import deque
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import logger, warn_once
 from otelbridge.prometheus.address import listen
 from otelbridge.prometheus.connection import Connection, Phase, Want
@@ -86,7 +86,7 @@ class Listener:
             each.setblocking(False)
         self._selector.register(self._waker, selectors.EVENT_READ, self._empty_waker)
         self._selector.register(self._socket, selectors.EVENT_READ, self._accept)
-        _listeners.add(self)
+        forks.register(after_in_child=self.abandon)
         self._thread = threading.Thread(target=self._run, name=_THREAD, daemon=True)
         self._thread.start()
 
@@ -302,15 +302,3 @@ class Listener:
     def abandon(self) -> None:
         """Close the files, and nothing else: the threads, and what is registered, are the parent's."""
         self._close_files()
-
-
-_listeners: WeakSet[Listener] = WeakSet()
-
-
-def _abandon_in_child() -> None:
-    for listener in tuple(_listeners):
-        listener.abandon()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_in_child)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import TYPE_CHECKING
-from weakref import WeakSet
 
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn_once
 from otelbridge.errors import ConfigError
 from otelbridge.prometheus.listener import Listener
@@ -44,12 +43,12 @@ class Port:
         self._tls = tls
         self._turn = turn
         self._listener: Listener | None = None
-        self._closed = threading.Event()
+        self._closed = forks.event()
         if turn():
             self._listen()
         else:
             self._wait()
-        _ports.add(self)
+        forks.register(after_in_child=self.begin_anew)
 
     @property
     def url(self) -> str:
@@ -70,11 +69,10 @@ class Port:
         if self._listener is not None:
             self._listener.close()
 
-    def after_fork(self) -> None:
+    def begin_anew(self) -> None:
         """In a forked child: the parent serves, and this process waits for its turn."""
         self._listener = None
         if not self._closed.is_set() and self._config.port:
-            self._closed = threading.Event()
             self._wait()
 
     def _listen(self) -> None:
@@ -97,15 +95,3 @@ class Port:
                     return
             except ConfigError as error:  # the one before may not have let go of it yet
                 warn_once(("port", "taken"), "Taking over the metrics port failed, trying on: %s", error)
-
-
-_ports: WeakSet[Port] = WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for port in tuple(_ports):
-        port.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -18,7 +18,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality
 
 from otelbridge.catalogue.naming import Shape, Strategy
 from otelbridge.concurrency.turn import Turn, engaged
-from otelbridge.diagnostics import warn_once
+from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics.current import Current
 from otelbridge.metrics.store_reader import StoreReader
 from otelbridge.prometheus.exposition import write_pieces
@@ -123,7 +123,8 @@ class PrometheusReader(StoreReader):
         if engaged():
             return self._pages.get(form) or Exposition(form.content_type, joined(write_pieces([], form)))
         began = perf_counter()
-        page = self._pages[form] = self._turn.run(lambda: self._render(form))
+        with late_warnings:
+            page = self._pages[form] = self._turn.run(lambda: self._render(form))
         if not self._stopped:
             self._tell(began)
         return page
@@ -131,11 +132,6 @@ class PrometheusReader(StoreReader):
     def _render(self, form: Format) -> Exposition:
         families = self._families(Translation.settle(self._strategy, form.escaping))
         return Exposition(form.content_type, joined(self._cut(write_pieces(families, form, created=self._created))))
-
-    def after_fork(self) -> None:
-        """Begin anew in a forked child."""
-        self._turn = Turn("a scrape")
-        self._pages.clear()
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:  # noqa: ARG002  # the base class's
         """Stop: pages are empty from now on."""

@@ -6,13 +6,13 @@ import ipaddress
 import os
 import ssl
 import tempfile
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from otelbridge.diagnostics import warn_once
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import log_waiting, warn_once
 from otelbridge.errors import ConfigError
 from otelbridge.prometheus.watch import FileWatch
 
@@ -93,7 +93,7 @@ class ServerTls:
 
     def __init__(self, options: TlsOptions | Callable[[], TlsOptions]) -> None:
         self._source = (lambda: options) if isinstance(options, TlsOptions) else options
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._options = self._source()
         # The watch looks before the files are used, so no change falls between the two.
         self._watch = _watch(self._options)
@@ -121,6 +121,7 @@ class ServerTls:
                 self._refresh()
             finally:
                 self._lock.release()
+                log_waiting()
         return self._context
 
     def _refresh(self) -> None:

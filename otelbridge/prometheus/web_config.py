@@ -8,12 +8,12 @@ client certificates that are asked for but not verified.
 from __future__ import annotations
 
 import re
-import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otelbridge.diagnostics import warn_once
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import log_waiting, warn_once
 from otelbridge.errors import ConfigError, unknown_name
 from otelbridge.prometheus import yaml_nodes
 from otelbridge.prometheus.access import Access, AccessOptions
@@ -92,7 +92,7 @@ class WebConfigFile:
     def __init__(self, path: str | os.PathLike[str], also: AccessOptions | None = None) -> None:
         self._path = Path(path)
         self._also = also or AccessOptions()
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._watch = FileWatch([self._path])
         self._current = read_web_config(self._path, self._also)
 
@@ -104,6 +104,7 @@ class WebConfigFile:
                 self._refresh()
             finally:
                 self._lock.release()
+                log_waiting()
         return self._current
 
     def access(self) -> Access:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from otelbridge.catalogue.agents import BUDGET_CONSUMPTION, BUDGET_LIMIT, BUDGET_OVERRUNS
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.agents._step import meter
 from otelbridge.domains.checks import checked_amount
@@ -19,7 +19,7 @@ _overruns = meter.recorder(BUDGET_OVERRUNS)
 _limits = meter.observed(BUDGET_LIMIT)
 
 _budgets: dict[str, Budget] = {}
-_lock = threading.Lock()
+_lock = forks.lock()
 
 
 def budget(name: str, limit: float | Decimal | None = None) -> Budget:
@@ -56,7 +56,7 @@ class Budget:
     def __init__(self, name: str) -> None:
         self.name = name
         self._attributes = {"agent.budget.name": name}
-        self._lock = threading.Lock()
+        self._lock = forks.lock()
         self._limit: float | None = None
         self._spent: float = 0
         self._over = False

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
+
+from otelbridge.concurrency import forks
 
 if TYPE_CHECKING:
     from otelbridge.domains.agents._invocation import Invocation
@@ -29,7 +30,7 @@ def current() -> Invocation | None:
 
 
 # One for all invocations: it is held for one addition, and making a lock costs more than taking it.
-_lock = threading.Lock()
+_lock = forks.lock()
 
 
 class Calls:

@@ -7,10 +7,10 @@ create series at will. They decide once a process, at the first instrumentation,
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _OLD_SPANS = (
     "Spans of HTTP requests have the names of the old conventions, since %s; metrics have the stable ones. Set %s=http "
     "in the environment, or add http to it."
 )
-_lock = threading.Lock()
+_lock = forks.lock()
 
 
 def stable_conventions_wanted() -> bool:

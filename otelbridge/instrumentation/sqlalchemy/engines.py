@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from otelbridge.concurrency import forks
 from otelbridge.domains.database import records
 from otelbridge.domains.recording import Registration
 from otelbridge.errors import ConfigError, MissingDependencyError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _REGISTRATION = "_otelbridge_registration"
 
-_lock = threading.Lock()
+_lock = forks.lock()
 
 
 def instrument_engine(engine: Engine | AsyncEngine) -> Registration:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
+
+from otelbridge.concurrency import forks
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -36,7 +37,7 @@ _FILE_DATABASES = frozenset({"sqlite", "duckdb"})
 _MEMORY = ":memory:"
 
 _names: WeakValueDictionary[str, Engine] = WeakValueDictionary()
-_lock = threading.Lock()
+_lock = forks.lock()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from opentelemetry.metrics import NoOpMeterProvider
 
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.recording import Registration
 from otelbridge.instrumentation.sqlalchemy.engines import sync_engine_of
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _engines: WeakSet[Engine] = WeakSet()
-_lock = threading.Lock()
+_lock = forks.lock()
 
 
 def instrument_spans(engine: Engine | AsyncEngine, tracer_provider: TracerProvider) -> Registration:
