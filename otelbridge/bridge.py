@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.catalogue.registry import DOMAINS, METRICS
-from otelbridge.diagnostics import logger
+from otelbridge.diagnostics import inform
 from otelbridge.domains import health
 from otelbridge.errors import ConfigError
 from otelbridge.instrumentation import discovery
@@ -152,7 +152,7 @@ class Bridge:
         """
         if not self.config.enabled:
             self.running = True
-            logger.info("otelbridge is switched off (OTEL_SDK_DISABLED); nothing is recorded.")
+            inform("otelbridge is switched off (OTEL_SDK_DISABLED); nothing is recorded.")
             return
         names = discovery.select(self.config.instrument)
         views = user_views(self.config.views)

@@ -4,7 +4,7 @@ Recording calls sit in an application's hot paths. A mistake there (a wrong type
 attribute) must neither raise nor flood the log, so each distinct cause is reported once.
 
 Nothing is logged while a lock of ours is held: a handler of the application has a lock of its own, and may record.
-What is reported meanwhile waits until the lock is released; docs/decisions/0012-no-log-under-a-lock.md.
+What is reported meanwhile waits until the lock is released; docs/decisions/0012-locks-forks-and-logs.md.
 """
 
 from __future__ import annotations
@@ -52,6 +52,12 @@ def warn(message: str, *args: object) -> None:
         *args: The arguments of ``message``.
     """
     _waiting.append(partial(logger.warning, message, *args))
+    log_waiting()
+
+
+def inform(message: str, *args: object) -> None:
+    """Log what is worth knowing and no trouble; otherwise as `warn`."""
+    _waiting.append(partial(logger.info, message, *args))
     log_waiting()
 
 

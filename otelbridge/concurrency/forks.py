@@ -6,13 +6,14 @@ renews them in the child, whether the child was forked by Python or by uWSGI, wh
 
 from __future__ import annotations
 
+import _frozen_importlib
 import _thread
-
-# Its hooks come first then: between them, in the child, nothing can be submitted, as the SDK does for a new resource.
-import concurrent.futures.thread  # noqa: F401  # pyright: ignore[reportUnusedImport]
+import concurrent.futures.thread
+import logging
 import os
 import sys
 import threading
+import time
 import weakref
 from functools import partial
 from types import MethodType, SimpleNamespace
@@ -45,6 +46,10 @@ class Lock(_thread.RLock):  # pyright: ignore[reportGeneralTypeIssues]  # final 
         return super().__enter__
 
 
+_PACKAGE = __name__.partition(".")[0]
+_LONGEST_IMPORT = 10.0
+_PAUSE = 0.002
+
 _RENEWABLE: Any = (Lock, type(threading.Lock()), threading.Event)
 
 _pid = os.getpid()
@@ -54,7 +59,7 @@ _after_in_parent: list[Reference] = []
 _after_in_child: list[Reference] = []
 
 
-def lock() -> Lock:
+def lock() -> threading.RLock:
     """Make a reentrant lock.
 
     Returns:
@@ -126,7 +131,14 @@ def notice() -> None:
 def _reference(hook: Hook, hooks: list[Reference]) -> Reference:
     if not isinstance(hook, MethodType):
         return lambda: hook
-    return weakref.WeakMethod(hook, hooks.remove)
+    # No `weakref.WeakMethod`, which complains when it is gone before its object, as at the end of the interpreter.
+    owner, function = weakref.ref(hook.__self__, lambda _: hooks.remove(live)), hook.__func__
+
+    def live() -> Hook | None:
+        found = owner()
+        return None if found is None else MethodType(function, found)
+
+    return live
 
 
 def _renew(made: Any) -> None:
@@ -157,6 +169,20 @@ def _call(hooks: list[Reference]) -> None:
             sys.unraisablehook(told)
 
 
+def _await_imports() -> None:
+    """Let other threads import modules of ours to the end: one that is half imported stays so in the child for ever."""
+    deadline = time.monotonic() + _LONGEST_IMPORT
+    while _others_import() and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+
+
+def _others_import() -> bool:
+    # The locks of modules that are being imported, which the import system keeps to itself.
+    locks: dict[str, Reference] = getattr(_frozen_importlib, "_module_locks", {})
+    ours: list[Any] = [reference() for name, reference in list(locks.items()) if name.startswith(_PACKAGE)]
+    return any(getattr(each, "owner", None) not in (None, threading.get_ident()) for each in ours)
+
+
 def _follow_uwsgi() -> None:
     """Have `notice` called in every process that uWSGI forks off, also after `uwsgidecorators` has replaced the hook.
 
@@ -185,9 +211,12 @@ def _notice_after(earlier: Hook | None) -> None:
         notice()
 
 
+# These free their locks in a child by hooks of their own, which come before ours if they are registered before.
+_LOADED = (logging, concurrent.futures.thread)
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=lambda: _call(_before[::-1]),
+        before=lambda: _call([lambda: _await_imports, *_before[::-1]]),
         after_in_parent=lambda: _call(list(_after_in_parent)),
         after_in_child=_begin_child,
     )

@@ -17,6 +17,7 @@ from opentelemetry import trace as trace_api
 from opentelemetry.attributes import _clean_attribute_value
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from opentelemetry.metrics import _Gauge as ApiGauge
+from opentelemetry.metrics import _internal as _api
 from opentelemetry.metrics import get_meter_provider
 from opentelemetry.metrics._internal import _ProxyMeterProvider  # pyright: ignore[reportPrivateUsage]
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
@@ -25,12 +26,15 @@ from opentelemetry.sdk.metrics import _internal  # pyright: ignore[reportPrivate
 from opentelemetry.sdk.metrics._internal import aggregation as _aggregation
 from opentelemetry.sdk.metrics._internal import metric_reader_storage as _storage
 from opentelemetry.sdk.metrics._internal._view_instrument_match import _hash_attributes
+from opentelemetry.sdk.metrics._internal.exponential_histogram.mapping.exponent_mapping import ExponentMapping
+from opentelemetry.sdk.metrics._internal.exponential_histogram.mapping.logarithm_mapping import LogarithmMapping
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics.view import DefaultAggregation, View
 from opentelemetry.sdk.resources import _get_process_dependent_resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import delay_logs, warn_once
 from otelbridge.metrics.kinds import Kind
 
@@ -208,6 +212,7 @@ __all__ = [
     "SynchronousMeasurementConsumer",
     "ViewInstrumentMatch",
     "YieldingView",
+    "adopt_locks",
     "advised_boundaries",
     "attribute_key",
     "attributes_of",
@@ -490,6 +495,19 @@ def registered_readers() -> tuple[Any, set[Any]]:
     """Give the lock and the set of all readers that some provider of the process has."""
     providers: Any = SdkMeterProvider
     return providers._all_metric_readers_lock, providers._all_metric_readers
+
+
+def adopt_locks(provider: SdkMeterProvider) -> None:
+    """Renew in forked children the locks that all providers share, and the one that ends a provider."""
+    for owner, name in (
+        (provider._shutdown_once, "_lock"),
+        (SdkMeterProvider, "_all_metric_readers_lock"),
+        (_api._METER_PROVIDER_SET_ONCE, "_lock"),
+        (_api._PROXY_METER_PROVIDER, "_lock"),
+        (ExponentMapping, "_mappings_lock"),
+        (LogarithmMapping, "_mappings_lock"),
+    ):
+        forks.adopt(getattr(owner, name))
 
 
 def process_resource() -> Resource:

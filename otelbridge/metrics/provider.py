@@ -10,7 +10,13 @@ from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics import secrets
-from otelbridge.metrics._sdk import InstrumentationScope, process_resource, register_reader, registered_readers
+from otelbridge.metrics._sdk import (
+    InstrumentationScope,
+    adopt_locks,
+    process_resource,
+    register_reader,
+    registered_readers,
+)
 from otelbridge.metrics.consumer import Consumer
 from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT, positive
 from otelbridge.metrics.meter import Meter
@@ -91,7 +97,7 @@ class MeterProvider(SdkMeterProvider):
         )
         self._measurement_consumer = self._consumer
         self._lock, self._meter_lock = forks.lock(), forks.lock()
-        forks.adopt(registered_readers()[0])
+        adopt_locks(self)
         forks.register(
             before=self._consumer.before_fork,
             after_in_parent=self._consumer.after_fork_in_parent,

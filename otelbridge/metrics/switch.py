@@ -158,7 +158,7 @@ class SwitchMeter(api.Meter):
         super().__init__(name, version=version, schema_url=schema_url)
         self._attributes = attributes
         self._instruments = instruments
-        self._lock = forks.lock()
+        self._lock = self._instrument_ids_lock = forks.lock()
         self._meter: api.Meter | None = None
         self.generation: object = None
         """Changes with every connection; what was resolved before is then another provider's."""

@@ -12,7 +12,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otelbridge.concurrency import forks
 from otelbridge.concurrency.turn import on_behalf
-from otelbridge.diagnostics import origin_of, warn_once
+from otelbridge.diagnostics import late_warnings, log_waiting, origin_of, warn_once
 from otelbridge.metrics.foreign import Foreign, is_foreign
 from otelbridge.metrics.patience import Patience
 from otelbridge.neighbour import client
@@ -109,6 +109,7 @@ class Neighbour:
             )
         finally:
             self._round.release()
+            log_waiting()
 
     def receive(self, totals: Totals | None) -> None:
         """See `otelbridge.metrics.foreign.Source`."""
@@ -258,7 +259,7 @@ class Neighbour:
                     self._drop(part, foreign)
 
     def _stream(self, part: Part, foreign: Foreign) -> ForeignStream | None:
-        with self._lock:
+        with late_warnings, self._lock:
             known = self._known.get((part, foreign))
             if known is not None:
                 return known[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -27,14 +28,17 @@ class Workers:
         self._name = name
         self._most = most
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._idle = threading.Semaphore(0)
+        self._idle: deque[None] = deque()
         self._threads: list[threading.Thread] = []
 
     def submit(self, job: Job) -> None:
         """Have a job done as soon as a thread is free. It should not block."""
         self._jobs.put(job)
-        if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
-            self._spawn()
+        try:
+            self._idle.pop()  # one that is free takes the job
+        except IndexError:
+            if len(self._threads) < self._most:
+                self._spawn()
 
     def close(self, timeout: float) -> bool:
         """Let the threads end when the jobs given so far are done.
@@ -68,4 +72,4 @@ class Workers:
             except Exception:  # the thread has other connections to look after
                 logger.debug("A connection to the metrics endpoint broke", exc_info=True)
             del job  # what it holds is not to live until the next one comes
-            self._idle.release()
+            self._idle.append(None)

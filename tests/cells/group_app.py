@@ -17,7 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from otelbridge.cells.evidence import group_of, on_uwsgi_fork
+from otelbridge.cells.evidence import group_of
+from otelbridge.concurrency.forks import register
 
 # What ran in this process after a fork: "python" for Python's own hooks, "uwsgi" for the callback, "earlier" for a hook
 # of the application itself.
@@ -59,7 +60,7 @@ def _prepare_uwsgi() -> None:
         uwsgidecorators.postfork(lambda: _note("earlier"))
     else:
         uwsgi.post_fork_hook = lambda: _note("earlier")
-    on_uwsgi_fork(lambda: _note("uwsgi"))
+    register(after_in_child=lambda: _note("ours"))
     os.register_at_fork(after_in_child=lambda: _note("python"))
 
 

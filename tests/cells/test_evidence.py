@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otelbridge.cells.evidence import GROUP_VARIABLE, Membership, group_of, on_uwsgi_fork
+from otelbridge.cells.evidence import GROUP_VARIABLE, Membership, group_of
+from otelbridge.concurrency import forks
 from otelbridge.diagnostics import forget_warnings
 from tests.cells.servers import ROOT, Server, clean_environment, eventually, running, serve
 from tests.components import missing
@@ -282,13 +283,13 @@ class TestUwsgi:
     @pytest.mark.parametrize(
         ("option", "hooks", "decorators"),
         [
-            ("--enable-threads", ["earlier", "uwsgi"], "0"),
-            ("--enable-threads", ["earlier", "uwsgi"], "1"),
-            ("--py-call-osafterfork", ["python", "earlier"], "0"),
-            ("--py-call-uwsgi-fork-hooks", ["python", "earlier"], "1"),
+            ("--enable-threads", ["earlier", "ours"], "0"),
+            ("--enable-threads", ["earlier", "ours"], "1"),
+            ("--py-call-osafterfork", ["ours", "python", "earlier"], "0"),
+            ("--py-call-uwsgi-fork-hooks", ["ours", "python", "earlier"], "1"),
         ],
     )
-    def test_the_callback_runs_once_where_pythons_hooks_did_not(
+    def test_forks_are_followed_once_by_whichever_hook_there_is(
         self, reports: Reports, option: str, hooks: list[str], decorators: str
     ) -> None:
         environment = {"GROUP_APP_DECORATORS": decorators}
@@ -296,13 +297,13 @@ class TestUwsgi:
             answer = json.loads(server.ask()[1])
             assert answer["forks"] == [[hook, answer["pid"]] for hook in hooks]
 
-    def test_the_callback_stays_silent_in_a_process_that_did_not_fork(self, reports: Reports) -> None:
+    def test_the_hook_stays_silent_in_a_process_that_did_not_fork(self, reports: Reports) -> None:
         with reports.serve("uwsgi", WSGI, ready=lambda server: asked(server, reports)) as server:
             answers = [json.loads(server.ask()[1]) for _ in range(20)]
         first = [answer["forks"] for answer in answers if answer["pid"] == server.master]
         assert all(forks == [["earlier", server.master]] for forks in first)
         others = [answer for answer in answers if answer["pid"] != server.master]
-        assert all(["uwsgi", answer["pid"]] in answer["forks"] for answer in others)
+        assert all(["ours", answer["pid"]] in answer["forks"] for answer in others)
 
 
 def asked(server: Server, reports: Reports) -> bool:
@@ -310,14 +311,10 @@ def asked(server: Server, reports: Reports) -> bool:
     return bool(server.workers()) and server.answers() and len(reports.all()) >= 2
 
 
-def test_outside_uwsgi_there_is_nothing_to_hook() -> None:
-    assert on_uwsgi_fork(lambda: None) is False
-
-
 def test_an_applications_own_module_of_that_name_is_left_alone() -> None:
     own = ModuleType("uwsgi")
     with patch.dict(sys.modules, {"uwsgi": own}), patch.dict(os.environ, {GROUP_VARIABLE: ""}):
-        assert on_uwsgi_fork(lambda: None) is False
+        forks.register(after_in_child=os.getpid)
         assert group_of("shop").why == "alone"
     assert not hasattr(own, "post_fork_hook")
 
