@@ -18,6 +18,7 @@ from otelbridge.metrics.introspection import observe_itself
 from otelbridge.metrics.limits import with_limits
 from otelbridge.metrics.pipeline import Pipeline, seconds_left
 from otelbridge.metrics.processes import Processes
+from otelbridge.metrics.reentrance import unless_refused
 from otelbridge.metrics.resource import create_resource
 from otelbridge.metrics.switch import switch
 from otelbridge.metrics.views import check_targets, create_views, user_views
@@ -110,8 +111,12 @@ class Bridge:
             timeout: Seconds for it.
 
         Returns:
-            Whether every destination acknowledged it.
+            Whether every destination acknowledged it; False at once for a callback, signal handler or finalizer in the
+            middle of a scrape, a flush or the end.
         """
+        return unless_refused("force_flush()", lambda: self._flush(timeout))
+
+    def _flush(self, timeout: float) -> bool:
         deadline = monotonic() + timeout
         spans = None if self._spans is None else self._spans.begin_flush()
         arrived = True if self._pipeline is None else self._pipeline.force_flush(timeout)
@@ -125,7 +130,13 @@ class Bridge:
 
         Returns:
             Whether the last push and the last spans arrived everywhere, and every reader stopped without an error.
+            False at once, and nothing is stopped, for a callback, signal handler or finalizer in the middle of a
+            scrape, a flush or the end.
         """
+        return unless_refused("shutdown()", lambda: self.end(timeout))
+
+    def end(self, timeout: float) -> bool:
+        """Do what `shutdown` does, for who has seen to it that nothing of it is in the middle."""
         self.running = False
         deadline = monotonic() + timeout
         with self._undo:  # also when somebody has no patience for the last push

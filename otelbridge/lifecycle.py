@@ -15,6 +15,7 @@ from otelbridge.attached import Attached
 from otelbridge.bridge import Bridge, create_bridge
 from otelbridge.catalogue.registry import DOMAIN_NAMES
 from otelbridge.concurrency import forks
+from otelbridge.concurrency.turn import during, inside
 from otelbridge.config.arguments import settings_from_arguments
 from otelbridge.config.environment import settings_from_environment
 from otelbridge.config.options import Settings
@@ -22,6 +23,7 @@ from otelbridge.config.resolve import differences, resolve
 from otelbridge.diagnostics import forget_warnings, late_warnings
 from otelbridge.errors import ConfigError
 from otelbridge.metrics._sdk import global_meter_provider
+from otelbridge.metrics.reentrance import refuses, unless_refused
 from otelbridge.metrics.switch import switch
 
 if TYPE_CHECKING:
@@ -145,17 +147,13 @@ def init(
     )
     if meter_provider is not None:
         decided = _without_exports(decided, arguments, meter_provider)
-    global _bridge
+    if inside() in ("init()", "shutdown()"):
+        raise ConfigError(
+            f"init() was called in the middle of {inside()} by the same thread, from a signal handler or finalizer",
+            "Call it when that is over",
+        )
     with late_warnings, _lock:
-        if _bridge is not None and _bridge.running:
-            return _same(_bridge, decided, attached)
-        if meter_provider is None:
-            _check_owner()
-        forget_warnings()
-        _bridge = create_bridge(decided, attached)
-        if meter_provider is None and decided.enabled and global_meter_provider() is None:
-            set_meter_provider(switch)
-        return _bridge
+        return during("init()", lambda: _start(decided, attached))
 
 
 def shutdown(timeout: float = 10.0) -> bool:
@@ -166,12 +164,10 @@ def shutdown(timeout: float = 10.0) -> bool:
 
     Returns:
         Whether the last push arrived everywhere, and every reader stopped without an error; True when nothing was
-        running.
+        running. False at once, and nothing is stopped, for a callback, signal handler or finalizer in the middle of a
+        scrape, a flush, `init` or `shutdown`.
     """
-    global _bridge
-    with late_warnings, _lock:
-        bridge, _bridge = _bridge, None
-        return True if bridge is None else bridge.shutdown(timeout)
+    return unless_refused("shutdown()", lambda: _end(timeout))
 
 
 def force_flush(timeout: float = 10.0) -> bool:
@@ -181,13 +177,36 @@ def force_flush(timeout: float = 10.0) -> bool:
         timeout: Seconds for it.
 
     Returns:
-        Whether every destination acknowledged it; True when nothing is running.
+        Whether every destination acknowledged it; True when nothing is running. False at once for a callback, signal
+        handler or finalizer in the middle of a scrape, a flush, `init` or `shutdown`.
     """
     bridge = _bridge
-    return True if bridge is None else bridge.force_flush(timeout)
+    if bridge is None:
+        return not refuses("force_flush()")
+    return bridge.force_flush(timeout)
 
 
 atexit.register(shutdown)
+
+
+def _start(config: Config, attached: Attached) -> Bridge:
+    global _bridge
+    if _bridge is not None and _bridge.running:
+        return _same(_bridge, config, attached)
+    if attached.meter_provider is None:
+        _check_owner()
+    forget_warnings()
+    _bridge = create_bridge(config, attached)
+    if attached.meter_provider is None and config.enabled and global_meter_provider() is None:
+        set_meter_provider(switch)
+    return _bridge
+
+
+def _end(timeout: float) -> bool:
+    global _bridge
+    with _lock:
+        bridge, _bridge = _bridge, None
+        return True if bridge is None else bridge.end(timeout)
 
 
 def _settings_from_file(argument: str | os.PathLike[str] | None) -> Settings:

@@ -37,6 +37,7 @@ import hashlib
 import os
 import re
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -54,6 +55,7 @@ GROUP_VARIABLE: Final = "OTELBRIDGE_GROUP"
 """The environment variable that names the group, set by the first process that initialises or by the operator."""
 
 _READABLE = 40
+_ended: Counter[int] = Counter()
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -98,9 +100,21 @@ def group_of(service: str, user_directory: Directory | Path | None = None) -> Me
     if evidence.why.startswith("gunicorn"):
         value = _group_of_master(evidence.pid, service, user_directory)
     else:
-        value = _key(evidence.pid, service)
+        value = _key(evidence.pid, service, _ended[evidence.pid])
     os.environ[GROUP_VARIABLE] = value
     return Membership(_name(value, service), *evidence)
+
+
+def begin_anew(membership: Membership) -> None:
+    """Let the next start of a process that was alone begin a group of its own, as that of the last one stays.
+
+    A child that finds its parent by multiprocessing follows it there when it is forked later.
+
+    Args:
+        membership: The process' place in the group that stays.
+    """
+    if membership.pid is not None:
+        _ended[membership.pid] += 1
 
 
 def _find() -> _Evidence:
@@ -176,8 +190,8 @@ def _inherited(service: str, user_directory: Directory | Path | None) -> str | N
     return known
 
 
-def _key(pid: int, service: str) -> str:
-    facts = (effective_user(), place(), pid, started(pid), service)
+def _key(pid: int, service: str, ended: int = 0) -> str:
+    facts = (effective_user(), place(), pid, started(pid), service, *([ended] if ended else []))
     return f"{_readable(service)}-{_digest(facts)}"
 
 

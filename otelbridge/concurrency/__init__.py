@@ -1,1 +1,1 @@
-"""Threads, forks and the end of the interpreter: what every other room needs to survive them."""
+"""Threads, forks, signal handlers and the end of the interpreter: what every other room needs to survive them."""

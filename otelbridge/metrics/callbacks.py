@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import CallbackOptions
 
-from otelbridge.concurrency import forks
+from otelbridge.concurrency.turn import Turn, on_behalf
 from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics.observations import observations
 from otelbridge.metrics.patience import BlockedError, Patience
@@ -35,8 +35,7 @@ class Callbacks:
 
     def __init__(self) -> None:
         self._patience: Patience[int, list[Measurement]] = Patience("otelbridge-callbacks", _SHARE)
-        # Reentrant: a signal handler may collect while this thread does.
-        self._turn = forks.lock()
+        self._turn = Turn("a read")
         self._forking: int | None = None
 
     def before_fork(self) -> None:
@@ -46,7 +45,7 @@ class Callbacks:
         """
         # A callback that forks would wait for itself.
         inside = threading.current_thread() is self._patience.thread
-        if not inside and self._turn.acquire(timeout=_BEFORE_FORK):
+        if not inside and self._turn.lock.acquire(timeout=_BEFORE_FORK):
             self._forking = threading.get_ident()
 
     def after_fork_in_parent(self) -> None:
@@ -54,11 +53,11 @@ class Callbacks:
         # Several threads may fork at once, and not all of them wait for callbacks.
         if self._forking == threading.get_ident():
             self._forking = None
-            self._turn.release()
+            self._turn.lock.release()
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, which has none of the threads."""
-        self.after_fork_in_parent()
+        self._forking = None
         self._patience.after_fork()
 
     def close(self) -> None:
@@ -74,12 +73,19 @@ class Callbacks:
 
         Returns:
             What was observed, by the identity of the instrument; nothing of one that did not come back in time.
+
+        Raises:
+            ReentranceError: This thread runs callbacks, or is one of theirs.
         """
         deadline = monotonic() + timeout_millis / 1000
-        with late_warnings, self._turn:
+
+        def run() -> tuple[dict[int, list[Measurement]], dict[int, BaseException]]:
             seconds = deadline - monotonic()
             options = CallbackOptions(min(seconds, _LONGEST) * 1000)
-            found, errors = self._patience.run({id(each): _job(each, options) for each in instruments}, seconds)
+            return self._patience.run({id(each): _job(each, options) for each in instruments}, seconds)
+
+        with late_warnings:
+            found, errors = self._turn.run(run)
         for each in instruments:
             if isinstance(errors.get(id(each)), BlockedError):
                 _report(each.name)
@@ -89,7 +95,7 @@ class Callbacks:
 def _job(instrument: Any, options: CallbackOptions) -> Callable[[], list[Measurement]]:
     # Each has a context of its own, as two threads cannot be in one.
     context = copy_context()
-    return lambda: context.run(_observed, instrument, options)
+    return on_behalf(lambda: context.run(_observed, instrument, options))
 
 
 def _observed(instrument: Any, options: CallbackOptions) -> list[Measurement]:

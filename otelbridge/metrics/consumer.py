@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, TraceBasedExempla
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
 from otelbridge.concurrency import forks
+from otelbridge.concurrency.turn import ReentranceError, Turn
 from otelbridge.diagnostics import late_warnings
 from otelbridge.metrics._sdk import (
     Measurement,
@@ -92,7 +93,10 @@ class Consumer(SynchronousMeasurementConsumer):
         self._guests = None if processes is None else Guests(self._streams, processes, self._count)
         self._sources: tuple[Source, ...] = ()
         self._watch = self._create_watch()
-        # Not the SDK's lock, which is held while callbacks run: a callback may create instruments.
+        self._turn = Turn("a read")
+        # Reentrant, unlike the SDK's: a signal handler may make an instrument while this thread does.
+        self._lock: Any = forks.lock()
+        # No reader's turn, which lasts while callbacks run: a callback may create instruments.
         self._wiring = forks.lock()
         self._observing = forks.lock()
         self._callbacks = Callbacks()
@@ -134,7 +138,7 @@ class Consumer(SynchronousMeasurementConsumer):
     def add_source(self, source: Source) -> None:
         """Let the readers also read what comes from elsewhere."""
         source.join(self._streams, self._processes, self._limit)
-        with self._lock:
+        with self._turn.lock:
             self._sources = (*self._sources, source)
         if self._processes is not None and source.present:
             self._processes.attend()
@@ -154,8 +158,12 @@ class Consumer(SynchronousMeasurementConsumer):
     def publish(self) -> None:
         """Leave to the other processes what is not recorded here, but read now and then, as it is at the end."""
         if self._processes is not None and self._processes.accompanied:
-            for source in self._sources:
-                source.refresh()
+            with late_warnings:
+                self._turn.run(self._refresh_sources)
+
+    def _refresh_sources(self) -> None:
+        for source in self._sources:
+            source.refresh()
 
     def add_metric_reader(self, metric_reader: MetricReader) -> None:
         """Let one more reader read; streams that others read already it shares."""
@@ -164,13 +172,13 @@ class Consumer(SynchronousMeasurementConsumer):
         merged = self._processes is not None and AggregationTemporality.DELTA not in temporality.values()
         limits = Limits(self._limit, metric_reader)
         storage = Storage(self._sdk_config, temporality, aggregations, limits, self._streams, merged=merged)
-        with self._lock, self._wiring:
+        with self._turn.lock, self._wiring:
             self._reader_storages = {**self._reader_storages, metric_reader: storage}
             self._rewire()
 
     def remove_metric_reader(self, metric_reader: MetricReader) -> None:
         """Let a reader read no longer."""
-        with self._lock, self._wiring:
+        with self._turn.lock, self._wiring:
             storages = dict(self._reader_storages)
             storage: Any = storages.pop(metric_reader)
             self._reader_storages = storages
@@ -204,9 +212,13 @@ class Consumer(SynchronousMeasurementConsumer):
             timeout_millis: How long callbacks may take.
 
         Returns:
-            The data, as the SDK's consumer gives it.
+            The data, as the SDK's consumer gives it. None where a callback, a signal handler or a finalizer asks in the
+            middle of a read: nothing is lost by it.
         """
-        return self.visit(metric_reader, lambda storage: storage.collect(), timeout_millis)
+        try:
+            return self.visit(metric_reader, lambda storage: storage.collect(), timeout_millis)
+        except ReentranceError:
+            return None
 
     def visit(self, metric_reader: Any, read: Callable[[Storage], _T], timeout_millis: float = 10_000) -> _T:
         """Bring everything up to date for a reader, and let it be read.
@@ -218,24 +230,28 @@ class Consumer(SynchronousMeasurementConsumer):
 
         Returns:
             What `read` gave.
+
+        Raises:
+            ReentranceError: This thread is in the middle of a read.
         """
+        with late_warnings:
+            return self._turn.run(partial(self._visit, metric_reader, read, timeout_millis))
+
+    def _visit(self, metric_reader: Any, read: Callable[[Storage], _T], timeout_millis: float) -> _T:
         storage: Storage = self._reader_storages[metric_reader]
-        for source in self._sources:
-            source.refresh()
+        self._refresh_sources()
         if self._processes is not None and storage.merged:
-            # Before the lock, since other processes may be waiting for this one's observations meanwhile.
             self._processes.refresh()
             for source in self._sources:
                 source.receive(self._processes.totals)
         self._streams.tidy()
-        with late_warnings, self._lock:
-            storage.tidy()
-            if self._guests is not None and self._processes is not None and storage.merged:
-                self._guests.wire(storage, self._processes.totals)
-            for source in self._sources:
-                source.wire(storage)
-            self._call_back(storage, timeout_millis)
-            return read(storage)
+        storage.tidy()
+        if self._guests is not None and self._processes is not None and storage.merged:
+            self._guests.wire(storage, self._processes.totals)
+        for source in self._sources:
+            source.wire(storage)
+        self._call_back(storage, timeout_millis)
+        return read(storage)
 
     def observe(self) -> None:
         """Run all callbacks, so that the other processes see what they observe now."""
@@ -245,8 +261,7 @@ class Consumer(SynchronousMeasurementConsumer):
         for instrument in instruments:
             matches = [match for storage in storages for match in storage.matches(instrument)]
             self._feed(matches, None, found.get(id(instrument), ()))
-        for source in self._sources:
-            source.refresh()
+        self._refresh_sources()
 
     def _observes(self) -> bool:
         return bool(self._async_instruments) or any(source.present for source in self._sources)

@@ -123,7 +123,7 @@ class Pipeline:
         pushes = [reader.begin_shutdown(timeout * 1000) for reader in self._push if isinstance(reader, Pusher)]
         arrived = [wait() for wait in pushes]
         try:
-            self.provider.shutdown(seconds_left(deadline) * 1000)
+            self.provider.end(seconds_left(deadline) * 1000)
         except Exception as error:  # the SDK raises when a reader fails; an exiting application must not
             warn("Stopping the metric readers failed: %s", error)
             return False

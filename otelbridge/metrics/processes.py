@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from otelbridge.cells.book import Book
 from otelbridge.cells.directory import user_directory
-from otelbridge.cells.evidence import GROUP_VARIABLE, Membership, group_of
+from otelbridge.cells.evidence import GROUP_VARIABLE, Membership, begin_anew, group_of
 from otelbridge.cells.folding import fold
-from otelbridge.cells.group import GroupDirectory, group_directory, remove_group, remove_orphans
+from otelbridge.cells.group import GroupDirectory, enter_deserted, group_directory, remove_group, remove_orphans
 from otelbridge.cells.lead import Lead
 from otelbridge.cells.nudge import ring
 from otelbridge.cells.shelf import Shelf
@@ -109,7 +109,6 @@ class Processes:
         self._keeper: Keeper | None = None
         # Reentrant: a signal handler may record while this thread opens the book.
         self._lock = forks.lock()
-        self._reading = forks.lock()
         self._leads: dict[str, Lead] = {}
         self._cells = 0
         self._setting = directory
@@ -117,7 +116,7 @@ class Processes:
         self._restored: list[Callable[[], object]] = []
         self._troubles = 0
         self._closed = False
-        self._kept = False
+        self._owed: set[str] = set()
         self._swept = -_SWEEP
         self._join(service, directory)
 
@@ -236,13 +235,12 @@ class Processes:
             # Whoever removes directories for other programs' sake may do so at any time.
             self._degrade(FileNotFoundError(f"the files in {self._directory.path} were removed"))
         try:
-            with self._reading:
-                if self._shelf.empty(book):
-                    self.totals = None
-                    return
-                self._nudge(self._shelf, self._directory)
-                self.totals = self._shelf.read(book)
-            if self.totals.dead > _MANY_DEAD:
+            if self._shelf.empty(book):
+                self.totals = None
+                return
+            self._nudge(self._shelf, self._directory)
+            self.totals = totals = self._shelf.read(book)
+            if totals.dead > _MANY_DEAD:
                 self._tidy()
         except Exception as error:  # whatever it is, this process' own values can be shown
             warn_once(("processes", "read"), "Reading the other processes failed: %r", error)
@@ -274,12 +272,24 @@ class Processes:
             if self._keeper.observing:
                 self._keeper.start()
 
-    def keep(self) -> None:
-        """Leave the directory to the next start, since not all that was counted has arrived where it is pushed to."""
-        self._kept = True
+    def owe(self, destination: str) -> None:
+        """Leave the directory to the next start, unless all that was counted arrives at a destination; see `settle`.
+
+        Args:
+            destination: What tells it from the others.
+        """
+        self._owed.add(destination)
+
+    def settle(self, destination: str) -> None:
+        """Note that all that was counted has arrived at a destination.
+
+        Args:
+            destination: See `owe`.
+        """
+        self._owed.discard(destination)
 
     def close(self) -> None:
-        """Leave the group. What this process has counted stays with the others, or for the next start; see `keep`."""
+        """Leave the group. What this process has counted stays with the others, or for the next start; see `owe`."""
         self._closed = True
         if self._keeper is not None:
             self._keeper.stop()
@@ -295,10 +305,19 @@ class Processes:
     def _leave(self, directory: GroupDirectory, membership: Membership) -> None:
         if membership.why != GROUP_VARIABLE:
             os.environ.pop(GROUP_VARIABLE, None)
-        if membership.why == "alone" and not self._kept:
-            remove_group(directory)
-        else:
+        if membership.why != "alone":
             directory.leave()
+        elif self._owed or not remove_group(directory):
+            directory.leave()
+            self._begin_anew(directory, membership)
+
+    def _begin_anew(self, directory: GroupDirectory, membership: Membership) -> None:
+        # Where others live, this one comes back to them.
+        with suppress(OSError):
+            deserted = enter_deserted(directory)
+            if deserted is not None:
+                deserted.leave()
+                begin_anew(membership)
 
     def _join(self, service: str, directory: Path | None) -> None:
         try:

@@ -22,6 +22,7 @@ from otelbridge.metrics.consumer import Consumer
 from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT, positive
 from otelbridge.metrics.meter import Meter
 from otelbridge.metrics.quota import DEFAULT_INSTRUMENT_LIMIT
+from otelbridge.metrics.reentrance import refuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -181,8 +182,27 @@ class MeterProvider(SdkMeterProvider):
         """Let a reader of ours read the store itself; see `otelbridge.metrics.consumer.Consumer.visit`."""
         return self._consumer.visit(metric_reader, read, timeout_millis)
 
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Have all readers push what is recorded now.
+
+        Args:
+            timeout_millis: How long it may take.
+
+        Returns:
+            Whether they did; False at once for a callback, signal handler or finalizer in the middle of a read.
+        """
+        return not refuses("MeterProvider.force_flush()") and super().force_flush(timeout_millis)
+
     def shutdown(self, timeout_millis: float = 30_000) -> None:
-        """Shut the readers down, then leave the group of processes."""
+        """Shut the readers down, then leave the group of processes.
+
+        In the middle of a read, a callback, signal handler or finalizer that asks for it gets a warning instead.
+        """
+        if not refuses("MeterProvider.shutdown()"):
+            self.end(timeout_millis)
+
+    def end(self, timeout_millis: float) -> None:
+        """Do what `shutdown` does, for who has seen to it that nothing of it is in the middle."""
         try:
             super().shutdown(timeout_millis)
         finally:

@@ -128,9 +128,7 @@ def create_writer(stream: Stream, name: str, *, signed: bool, watch: Watch | Non
         else:
             series = plain = stream.find(None)
         if summing:
-            # The statements of the series stand here without a call, such as
-            # cells[series.ints_at] = value
-            # and all on the line of the call; see `inlined`.
+            # `inlined` puts the statements of the series here, such as ``cells[series.ints_at] = value``, on this line.
             if amount.__class__ is int:
                 series.add_int(amount)
             else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otelbridge.concurrency import forks
+from otelbridge.concurrency.turn import on_behalf
 from otelbridge.diagnostics import late_warnings, log_waiting, origin_of, warn_once
 from otelbridge.metrics.foreign import Foreign, is_foreign
 from otelbridge.metrics.patience import Patience
@@ -229,7 +230,9 @@ class Neighbour:
         return [] if self._shared is None else [client.Held(self._shared, own=True, mode=None)]
 
     def _read(self, held: Sequence[Held]) -> dict[Held, Rows]:
-        results, errors = self._patience.run({each.collector: partial(_rows, each) for each in held}, self._seconds)
+        results, errors = self._patience.run(
+            {each.collector: on_behalf(partial(_rows, each)) for each in held}, self._seconds
+        )
         for collector, error in errors.items():
             warn_once(
                 (client.PACKAGE, "collector", _described(collector), type(error).__name__),

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
 from otelbridge.concurrency import forks
+from otelbridge.concurrency.turn import engaged
 from otelbridge.diagnostics import warn
 from otelbridge.metrics._sdk import unobserved
 from otelbridge.metrics.current import Current
+from otelbridge.metrics.reentrance import refuses
 from otelbridge.metrics.store_reader import StoreReader
 from otelbridge.otlp.deltas import Deltas
 from otelbridge.otlp.encoding import Encoder
@@ -101,6 +103,7 @@ class PushReader(StoreReader):
         self._timeout = timeout
         self._max_request = max_request
         self._processes = None if directory is None else processes
+        self._destination = destination
         self._receipts = None if directory is None else Receipts(directory, destination)
         self._digest = ""
         self._begin(delay=0.0)
@@ -152,8 +155,11 @@ class PushReader(StoreReader):
             timeout_millis: How long it may take.
 
         Returns:
-            What waits for it and gives what `force_flush` does.
+            What waits for it and gives what `force_flush` does: False at once for a callback, signal handler or
+            finalizer in the middle of a read or a push.
         """
+        if engaged() and refuses("force_flush()"):
+            return _not_begun
         forks.notice()
         return self._ticker.ask(timeout_millis / 1000)
 
@@ -172,7 +178,12 @@ class PushReader(StoreReader):
 
     def begin_shutdown(self, timeout_millis: float) -> Callable[[], bool]:
         """Begin to push once more and to stop; see `begin_flush`."""
+        if engaged() and refuses("shutdown()"):
+            return _not_begun
         forks.notice()
+        # Before it is tried: who loses patience, or is killed, leaves it to the next start.
+        if self._processes is not None and not self._ticker.stopping:
+            self._processes.owe(self._destination)
         wait = self._ticker.ask(timeout_millis / 1000, last=True)
 
         def end() -> bool:
@@ -180,8 +191,8 @@ class PushReader(StoreReader):
             self._delivery.close()
             if self._processes is None:
                 self._report_loss()
-            elif not arrived:
-                self._processes.keep()
+            elif arrived:
+                self._processes.settle(self._destination)
             return arrived
 
         return end
@@ -214,6 +225,8 @@ class PushReader(StoreReader):
         return arrived
 
     def _push_all(self, deadline: float) -> bool:
+        if self._data is not None:  # deltas of a push that was interrupted when it had just collected them
+            self._taken()
         if self._kept and not self._send(self._kept, deadline):
             return False
         return self._send(self._timed(self._gather, deadline), deadline)
@@ -236,8 +249,21 @@ class PushReader(StoreReader):
             return () if found is None else self._encoder.encode(*found)
         if self._collect is None:  # in no provider, or not any more  # pyright: ignore[reportUnknownMemberType]
             return ()
-        data = self._collect_data(max(timeout, 0.0) * 1000)
-        return () if data is None else self._encoder.encode_data(data)
+        self.collect(max(timeout, 0.0) * 1000)
+        return self._taken()
+
+    def _taken(self) -> Sequence[Request]:
+        """Encode what was collected, and keep it if it is deltas."""
+        data = self._data
+        try:
+            requests = () if data is None else self._encoder.encode_data(data)
+        except Exception:
+            self._data = None  # it would fail again
+            raise
+        if not self._totals:
+            self._kept = requests
+        self._data = None
+        return requests
 
     def _visit(self, timeout: float) -> tuple[Resource, Sequence[CurrentStream]] | None:
         """Let the store itself be read, where there is one."""
@@ -288,6 +314,10 @@ class PushReader(StoreReader):
                 sum(request.points for request in kept),
                 self._delivery,
             )
+
+
+def _not_begun() -> bool:
+    return False
 
 
 _WORDS = {

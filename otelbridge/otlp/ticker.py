@@ -8,7 +8,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from otelbridge.concurrency import forks
-from otelbridge.diagnostics import log_waiting, origin_of, warn_once
+from otelbridge.concurrency.turn import Turn
+from otelbridge.diagnostics import late_warnings, origin_of, warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,7 @@ class Ticker:
         self._hurry = hurry
         self._asked: deque[_Asked] = deque()
         self._wake = forks.event()
-        self._busy = forks.lock()
+        self._turn = Turn("a push")
         self._last: _Asked | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         if schedule is None:
@@ -126,18 +127,20 @@ class Ticker:
                 one.finish(well=well)
 
     def _do(self, seconds: float, *, asked: bool) -> bool:
-        began = time.monotonic()
-        if forks.owns(self._busy) or not self._busy.acquire(timeout=max(seconds, 0)):
-            return False
+        deadline = time.monotonic() + seconds
         try:
-            return self._work(seconds - (time.monotonic() - began), asked)
+            with late_warnings:
+                return self._turn.run(lambda: self._attempt(deadline - time.monotonic(), asked), max(seconds, 0))
+        except TimeoutError:
+            return False
+
+    def _attempt(self, seconds: float, asked: bool) -> bool:
+        try:
+            return self._work(seconds, asked)
         except BaseException as error:  # a callback may raise even SystemExit, which must not end the thread
             raised = origin_of(error)
             warn_once(("otlp", "push", raised), "Collecting or pushing metrics raised %s.", raised)
             return False
-        finally:
-            self._busy.release()
-            log_waiting()
 
 
 def _not_any_more() -> bool:

@@ -56,13 +56,11 @@ class SingleFlight(Generic[Value]):
             BusyError: Too many jobs wait already, or the process can have no more threads.
         """
         with self._lock:
-            if key in self._jobs:
-                return self._jobs[key][0]
-            if len(self._jobs) >= self._most:
+            if key not in self._jobs and len(self._jobs) >= self._most:
                 raise BusyError
-            future: Future[Value] = _promise()
-            self._jobs[key] = future, job
-            if self._thread is None:
+            future = self._jobs.setdefault(key, (_promise(), job))[0]
+            # Whoever asked before may have been interrupted before there was one.
+            if self._thread is None or not self._thread.is_alive():
                 self._start(key)
         return future
 
@@ -77,17 +75,19 @@ class SingleFlight(Generic[Value]):
             thread.join(timeout)
 
     def _start(self, key: Hashable) -> None:
-        self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        self._thread = thread = threading.Thread(target=self._work, name=self._name, daemon=True)
         try:
-            self._thread.start()
+            thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is going down
             self._thread = None
-            del self._jobs[key]
+            self._jobs.pop(key)[0].set_exception(BusyError())
             raise BusyError from error
 
     def _work(self) -> None:
         while True:
             with self._lock:
+                if self._thread is not threading.current_thread():
+                    return  # a signal handler asked, and has started another, before this one was seen to be alive
                 if not self._jobs:
                     self._thread = None
                     return

@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
 from otelbridge.catalogue.naming import Shape, Strategy
-from otelbridge.concurrency import forks
+from otelbridge.concurrency.turn import Turn, engaged
 from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics.current import Current
 from otelbridge.metrics.store_reader import StoreReader
@@ -100,12 +100,12 @@ class PrometheusReader(StoreReader):
         self._strategy = strategy
         self._created = created
         self._max_bytes = max_bytes
-        self._books: dict[Translation, FamilyBook] = {}
-        self._neighbours: dict[Translation, NeighbourBook] = {}
+        self._books: dict[Translation, _Books] = {}
         # Several may scrape, and a page may be in a format that has no exemplars.
         self._current = Current(keep_exemplars=True)
         # One at a time: what is remembered from scrape to scrape belongs to the one who renders.
-        self._rendering = forks.lock()
+        self._turn = Turn("a scrape")
+        self._pages: dict[Format, Exposition] = {}
         self._stopped = False
 
     def render(self, wanted: Format | str | None = None) -> Exposition:
@@ -115,39 +115,45 @@ class PrometheusReader(StoreReader):
             wanted: The format, or the ``Accept`` header of the scrape; by default the plain text format.
 
         Returns:
-            The page and its content type.
+            The page and its content type. To a callback, signal handler or finalizer that asks in the middle of a read,
+            it is the last page of that format, or an empty one.
         """
         form = wanted if isinstance(wanted, Format) else choose(wanted)
+        if engaged():
+            return self._pages.get(form) or Exposition(form.content_type, joined(write_pieces([], form)))
         began = perf_counter()
-        with late_warnings, self._rendering:
-            families = self._families(Translation.settle(self._strategy, form.escaping))
-            body = joined(self._cut(write_pieces(families, form, created=self._created)))
+        with late_warnings:
+            page = self._pages[form] = self._turn.run(lambda: self._render(form))
         if not self._stopped:
             self._tell(began)
-        return Exposition(form.content_type, body)
+        return page
+
+    def _render(self, form: Format) -> Exposition:
+        translation = Translation.settle(self._strategy, form.escaping)
+        # Put back when all is done: half of what a scrape remembers, of one that was interrupted, would stay wrong.
+        books = self._books.pop(translation, None) or _Books(translation, self._options)
+        pieces = write_pieces(self._families(books), form, created=self._created)
+        page = Exposition(form.content_type, joined(self._cut(pieces)))
+        self._books[translation] = books
+        return page
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:  # noqa: ARG002  # the base class's
         """Stop: pages are empty from now on."""
         self._stopped = True
+        self._pages.clear()
 
-    def _families(self, translation: Translation) -> list[Family]:
-        book = self._books.get(translation)
-        if book is None:
-            book = self._books[translation] = FamilyBook(translation, self._options)
+    def _families(self, books: _Books) -> list[Family]:
         if self._stopped:
             return []
         if self._provider is not None:
-            return self._provider.visit(self, lambda storage: self._build(book, *self._current.read(storage)))
-        return book.families(self._collect_data())
+            return self._provider.visit(self, lambda storage: self._build(books, *self._current.read(storage)))
+        return books.families.families(self._collect_data())
 
-    def _build(self, book: FamilyBook, resource: Resource, streams: Sequence[CurrentStream]) -> list[Family]:
+    def _build(self, books: _Books, resource: Resource, streams: Sequence[CurrentStream]) -> list[Family]:
         ours = [self._stream(stream) for stream in streams if stream.kind and stream.foreign is None]
-        families = book.build(resource, ours)
+        families = books.families.build(resource, ours)
         if len(ours) < len(streams):
-            neighbours = self._neighbours.get(book.translation)
-            if neighbours is None:
-                neighbours = self._neighbours[book.translation] = NeighbourBook(book.translation)
-            families += neighbours.beside(families, streams)
+            families += books.neighbours.beside(families, streams)
         return families
 
     def _stream(self, stream: CurrentStream) -> Stream:
@@ -177,6 +183,14 @@ class PrometheusReader(StoreReader):
             names,
         )
         return [piece for at, piece in enumerate(pieces) if at not in left_out]
+
+
+class _Books:
+    """What is remembered from scrape to scrape."""
+
+    def __init__(self, translation: Translation, options: FamilyOptions) -> None:
+        self.families = FamilyBook(translation, options)
+        self.neighbours = NeighbourBook(translation)
 
 
 class _Chosen(frozenset[str]):

@@ -7,6 +7,7 @@ a program whenever it is asked to, before anything of ours has begun in it: ``py
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ from opentelemetry.metrics import Observation
 import otelbridge
 import otelbridge.bridge
 import otelbridge.lifecycle
+import otelbridge.otlp.ticker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +47,12 @@ class Program:
 
     def __init__(self, settings: Settings) -> None:
         self.registry = prometheus_client.CollectorRegistry()
+        self.observed: float | None = None
+        self._settings = settings
+        self._begin()
+
+    def _begin(self) -> None:
+        settings = self._settings
         self.bridge = otelbridge.init(
             service_name="shop",
             prometheus="off",
@@ -65,7 +73,6 @@ class Program:
         )
         provider = metrics.get_meter_provider()
         self.meter = provider.get_meter("lib", "1.0", "https://schema.test/1", {"scope.key": "v"})
-        self.observed: float | None = None
 
     def add(self, *amounts: float, name: str = "orders", **attributes: Any) -> None:
         for amount in amounts:
@@ -96,6 +103,29 @@ class Program:
     def shutdown(self, seconds: float = 5.0) -> bool:
         return otelbridge.shutdown(seconds)
 
+    def interrupted_shutdown(self) -> str:
+        """End, and lose patience as soon as the last push has begun; what was raised."""
+        begin = otelbridge.otlp.ticker.Ticker.ask
+
+        def ask(ticker: Any, seconds: float, *, last: bool = False) -> Any:
+            begin(ticker, seconds, last=last)
+            return lambda: signal.raise_signal(signal.SIGINT)
+
+        otelbridge.otlp.ticker.Ticker.ask = ask
+        try:
+            otelbridge.shutdown(5)
+        except KeyboardInterrupt as interrupt:
+            return type(interrupt).__name__
+        finally:
+            otelbridge.otlp.ticker.Ticker.ask = begin
+        return ""
+
+    def restart(self, seconds: float = 5.0) -> bool:
+        """End, wait for the last push so many seconds, and begin again; whether the push arrived."""
+        arrived = otelbridge.shutdown(seconds)
+        self._begin()
+        return arrived
+
     def instance(self) -> str:
         return str(self.bridge.resource.attributes["service.instance.id"])
 
@@ -108,6 +138,28 @@ class Program:
                 time.sleep(0.05)
             os._exit(0)
         return child
+
+    def multiply(self, amount: float, method: str) -> str:
+        """Have a child of multiprocessing count, which then is killed; the group it was in."""
+        context = multiprocessing.get_context(method)
+        counted, count = context.Pipe(duplex=False)
+        child = context.Process(target=_count, args=(self if method == "fork" else self._settings, amount, count))
+        child.start()
+        count.close()
+        group = counted.recv()
+        child.kill()
+        child.join()
+        return group
+
+    def group(self) -> str:
+        return os.environ["OTELBRIDGE_GROUP"]
+
+
+def _count(program: Program | Settings, amount: float, counted: Any) -> None:
+    program = Program(program) if isinstance(program, Settings) else program
+    program.add(amount)
+    counted.send(program.group())
+    time.sleep(3600)
 
 
 def run(settings: Settings) -> None:

@@ -490,3 +490,26 @@ def test_nothing_is_left_after_the_end() -> None:
         eventually(
             lambda: threading.active_count() <= before[0] and len(list(Path("/proc/self/fd").iterdir())) <= before[1]
         )
+
+
+@pytest.mark.parametrize("how", ["encode_data", "send"])
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_deltas_of_a_push_that_was_interrupted_come_with_the_next(monkeypatch, how, raised) -> None:
+    with Receiver(answer()) as receiver:
+        # In the thread of who asks, where a signal handler may raise.
+        pushing = reader(receiver.url, temporality="delta", interval=None)
+        provider = MeterProvider([pushing], shutdown_on_exit=False)
+        counter = provider.get_meter("test").create_counter("orders")
+
+        def interrupted(*_: object, **__: object) -> None:
+            monkeypatch.undo()
+            raise raised
+
+        for amount in (1, 10, 100):
+            counter.add(amount)
+            monkeypatch.setattr(pushing._encoder if how == "encode_data" else pushing._delivery, how, interrupted)
+            assert not pushing.force_flush(5000)
+            counter.add(1000)
+            assert pushing.force_flush(5000)
+        assert sums(bodies(receiver)) == {"orders": 3111}
+        provider.shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -114,20 +115,18 @@ def test_a_forked_child_does_its_own_work() -> None:
 import os, threading
 from otelbridge.prometheus.flight import SingleFlight
 flight = SingleFlight("work", 1)
-release = threading.Event()
+release, held = threading.Event(), threading.Event()
 waiting = flight.run("one", lambda: release.wait(30))
-held, let_go = threading.Event(), threading.Event()
 def hold():
     with flight._lock:
         held.set()
-        let_go.wait()
-threading.Thread(target=hold).start()
-held.wait()
+        release.wait(30)
+threading.Thread(target=hold, daemon=True).start()
+held.wait(30)
 child = os.fork()
 if child == 0:
     print(flight.run("one", lambda: "done by the child").result(30), flush=True)
     os._exit(0)
-let_go.set()
 os.waitpid(child, 0)
 release.set()
 print(waiting.result(30))
@@ -140,3 +139,41 @@ print(waiting.result(30))
         check=False,
     )
     assert (ran.stdout, ran.stderr) == ("done by the child\nTrue\n", "")
+
+
+@pytest.mark.parametrize("at", ["before", "after"])
+def test_one_who_is_interrupted_while_the_thread_starts_leaves_nobody_waiting(flight, monkeypatch, at) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread) -> None:
+        monkeypatch.undo()
+        if at == "after":
+            start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        flight.run("one", lambda: 5)
+    assert flight.run("one", lambda: 5).result(SECONDS) == 5
+    assert flight.run("two", lambda: 6).result(SECONDS) == 6
+
+
+def test_a_signal_handler_that_asks_in_the_middle_of_asking_shares_the_result(flight, monkeypatch) -> None:
+    found: list[Future] = []
+    start = threading.Thread.start
+
+    def ask(*_: object) -> None:
+        found.append(flight.run("one", lambda: 5))
+
+    def interrupted(thread) -> None:
+        monkeypatch.undo()
+        signal.raise_signal(signal.SIGUSR1)
+        start(thread)
+
+    before = signal.signal(signal.SIGUSR1, ask)
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    try:
+        assert flight.run("one", lambda: 5).result(SECONDS) == 5
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert found[0].result(SECONDS) == 5

@@ -14,7 +14,7 @@ from otelbridge.prometheus.digits import all_counted, all_plain
 from otelbridge.prometheus.exposition import write
 from otelbridge.prometheus.families import FamilyBook
 from otelbridge.prometheus.negotiation import Format, Syntax
-from otelbridge.prometheus.reader import PrometheusReader
+from otelbridge.prometheus.reader import PrometheusReader, _Books
 from otelbridge.prometheus.samples import Frame, HistogramText, SampleText
 from otelbridge.prometheus.text import plain_text
 from otelbridge.prometheus.translation import Translation
@@ -80,8 +80,8 @@ class Pages:
     def same(self) -> str:
         """Compare them in all formats; gives that in plain text."""
         for form in FORMS:
-            book = FamilyBook(Translation.settle(self.old._strategy, form.escaping), self.old._options)
-            new = self.provider.visit(self.old, lambda storage, to=book: self.old._build(to, *Current().read(storage)))
+            books = _Books(Translation.settle(self.old._strategy, form.escaping), self.old._options)
+            new = self.provider.visit(self.old, lambda storage, to=books: self.old._build(to, *Current().read(storage)))
             assert self.old.render(form).body == write(new, form)
         return self.old.render(TEXT).body.decode()
 
@@ -146,7 +146,8 @@ def test_what_is_kept_goes_with_its_series(pages) -> None:
         requests.add(1, {"a": "lasting"})
     pages.old.render(TEXT)
     pages.old.render(TEXT)
-    [book] = pages.old._books.values()
+    [books] = pages.old._books.values()
+    book = books.families
     shelf = book._shelves["c_total"]
     assert len(shelf.interned) == len(shelf._before) == 1
     assert len(shelf._frame._parts) == 3
