@@ -73,7 +73,7 @@ def disk_directory() -> Path:
 
 def members(directory: str | None = None) -> set[int]:
     """The processes that a run, by default this one, started and that still live, the asking one left out."""
-    found = set(_pids()) - {os.getpid()}
+    found = set(_pids()) - {os.getpid(), *_helpers()}
     if directory is not None:
         return {pid for pid in found if _belongs(_SYSTEM / str(pid), directory)}
     # Asked before and after each test, so that what once was none of ours is not looked at again.
@@ -109,6 +109,16 @@ def _memory() -> str | None:
 
 def _pids() -> list[int]:
     return [int(entry.name) for entry in _SYSTEM.iterdir() if entry.name.isdigit()] if _SYSTEM.is_dir() else []
+
+
+def _helpers() -> set[int | None]:
+    """The processes that multiprocessing starts once for all, and that end with this one."""
+    tracker = sys.modules.get("multiprocessing.resource_tracker")
+    server = sys.modules.get("multiprocessing.forkserver")
+    return {
+        getattr(getattr(tracker, "_resource_tracker", None), "_pid", None),
+        getattr(getattr(server, "_forkserver", None), "_forkserver_pid", None),
+    }
 
 
 def _belongs(process: Path, directory: str) -> bool:
