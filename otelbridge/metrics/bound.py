@@ -149,7 +149,7 @@ def _last(bound: _Bound) -> BoundWrite:
         if series is None:
             series = resolve()
         series.last = (amount,)
-        if series.marks is not None:
+        if series.cell is not None:
             series.publish()
         if traced:
             if exemplars.spans is not None:

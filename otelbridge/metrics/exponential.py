@@ -19,7 +19,6 @@ Why each single store leaves a row that others can read says `otelbridge.cells.e
 from __future__ import annotations
 
 from array import array
-from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -38,18 +37,17 @@ from otelbridge.cells.exponential import (
     unrolled,
     wider,
 )
-from otelbridge.concurrency import forks
 from otelbridge.errors import ConfigError
 from otelbridge.metrics.scales import Exponential, Sides, buckets_of, finest_index, sides_of
-from otelbridge.metrics.series import LOCK_FREE, Series
+from otelbridge.metrics.series import Series, Unplaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
 
     from opentelemetry.util.types import AnyValue
 
     from otelbridge.cells.book import Cell
+    from otelbridge.metrics.series import Place
 
 _MINUS_INF = -inf
 _MIN_SIZE, _MAX_SIZE = 2, 16_384
@@ -73,7 +71,6 @@ class ExponentialSeries(Series):
 
     __slots__ = (
         "_max_scale",
-        "_place",
         "_sides",
         "count",
         "high",
@@ -99,7 +96,7 @@ class ExponentialSeries(Series):
     def _begin(self) -> None:
         fresh = sides_of(Distribution(self._max_scale, 0, EMPTY, EMPTY), self.max_size)
         # Atomic from here
-        self._place: Callable[[Any], None] | None = None
+        self.cell = None
         self._sides = fresh
         self.count = 0
         self.sum: int | float = 0
@@ -112,16 +109,6 @@ class ExponentialSeries(Series):
         self.high: int | float = _MINUS_INF
         """The highest since the last `take`."""
         # to here.
-
-    @property
-    def silent(self) -> bool:
-        """See `Series.silent`."""
-        return self._place is not None
-
-    @property
-    def has_cell(self) -> bool:
-        """See `Series.has_cell`."""
-        return self._place is None and self._sides[_ZERO].cell is not None
 
     def total(self) -> Exponential:
         """See `Series.total`."""
@@ -136,12 +123,7 @@ class ExponentialSeries(Series):
         super().clear(start)
         self._begin()
 
-    def record(self, amount: int | float) -> None:  # written out without calls, see above
-        """Add a measurement. May be called anywhere, signal handlers, garbage collection and finalizers included.
-
-        Args:
-            amount: An exact int or float, finite.
-        """
+    def _put(self, amount: int | float) -> None:  # written out without calls, see above
         if amount > 0:
             which, index = _POSITIVE, finest_index(amount)
         elif amount < 0:
@@ -209,36 +191,9 @@ class ExponentialSeries(Series):
 
     def snapshot(self) -> Exponential:
         """Give everything since the beginning."""
-        return _read(
+        with self.guard():
             # One display without a call, so that nothing can be recorded in between. It begins with the list, whose
-            # allocation could run a garbage collection, and with it anybody's callback.
-            # Atomic from here
-            [
-                *self._sides[_POSITIVE].counts,
-                *self._sides[_NEGATIVE].counts,
-                self._sides[_ZERO].counts[0],
-                self._sides,
-                self.sum,
-                self.min,
-                self.max,
-            ]
-            # to here.
-        )
-
-    def take(self, tell: Callable[[int | float, int | float], None]) -> Exponential:
-        """Read everything at one moment, and begin new extremes of the interval.
-
-        Args:
-            tell: See `otelbridge.metrics.series.HistogramSeries.take`.
-
-        Returns:
-            The histogram since the beginning, with its own extremes.
-        """
-        while True:
-            low, high = self.low, self.high
-            if low <= high:
-                tell(low, high)
-            # As in `snapshot`.
+            # allocation could run a garbage collection, and with it any callback.
             # Atomic from here
             row = [
                 *self._sides[_POSITIVE].counts,
@@ -249,11 +204,39 @@ class ExponentialSeries(Series):
                 self.min,
                 self.max,
             ]
-            if self.low is low and self.high is high:
-                self.low = inf
-                self.high = _MINUS_INF
-                # to here.
-                return _read(row)
+            # to here.
+        return _read(row)
+
+    def take(self, tell: Callable[[int | float, int | float], None]) -> Exponential:
+        """Read everything at one moment, and begin new extremes of the interval.
+
+        Args:
+            tell: See `otelbridge.metrics.series.HistogramSeries.take`.
+
+        Returns:
+            The histogram since the beginning, with its own extremes.
+        """
+        with self.guard():
+            while True:
+                low, high = self.low, self.high
+                if low <= high:
+                    tell(low, high)
+                # As in `snapshot`.
+                # Atomic from here
+                row = [
+                    *self._sides[_POSITIVE].counts,
+                    *self._sides[_NEGATIVE].counts,
+                    self._sides[_ZERO].counts[0],
+                    self._sides,
+                    self.sum,
+                    self.min,
+                    self.max,
+                ]
+                if self.low is low and self.high is high:
+                    self.low = inf
+                    self.high = _MINUS_INF
+                    # to here.
+                    return _read(row)
 
     def replace(self, value: Exponential) -> None:
         """Hold a histogram that was made elsewhere, for instance of those of several processes.
@@ -261,30 +244,33 @@ class ExponentialSeries(Series):
         Args:
             value: The histogram, with at most `max_size` buckets a side. `take` gives its extremes, too.
         """
-        sides = sides_of(value.distribution, self.max_size)
-        # Atomic from here
-        self._sides = sides
-        self.count = value.count
-        self.sum = value.sum
-        self.min = self.low = value.min
-        self.max = self.high = value.max
-        # to here.
-
-    def await_cell(self, place: Callable[[Any], None], seen: Any = None) -> bool:
-        """See `Series.await_cell`."""
-        while True:
-            sides = self._sides
-            count = self.count
-            if seen is not None and count != seen:
-                return False
-            # Without a range every amount, zero too, makes room first.
-            closed = sides[_POSITIVE].closed(), sides[_NEGATIVE].closed(), sides[_ZERO].closed()
+        with self.guard():
+            sides = sides_of(value.distribution, self.max_size)
             # Atomic from here
-            if self._sides is sides and self.count == count:
-                self._sides = closed
-                self._place = place
-                # to here.
-                return True
+            self._sides = sides
+            self.count = value.count
+            self.sum = value.sum
+            self.min = self.low = value.min
+            self.max = self.high = value.max
+            # to here.
+
+    def await_cell(self, place: Place, seen: Any = None) -> bool:
+        """See `Series.await_cell`."""
+        with self.guard():
+            waiting = Unplaced(self, place)
+            while True:
+                sides = self._sides
+                count = self.count
+                if seen is not None and count != seen:
+                    return False
+                # Without a range every amount, zero too, makes room first.
+                closed = sides[_POSITIVE].closed(), sides[_NEGATIVE].closed(), sides[_ZERO].closed()
+                # Atomic from here
+                if self._sides is sides and self.count == count:
+                    self._sides = closed
+                    self.cell = waiting
+                    # to here.
+                    return True
 
     def load(self, cell: Cell) -> None:
         """See `Series.load`."""
@@ -298,9 +284,8 @@ class ExponentialSeries(Series):
 
     def publish(self) -> None:
         """See `Series.publish`."""
-        cell = self._sides[_ZERO].cell
-        if cell is not None and not self.silent:
-            self.attach(cell)
+        if self.has_cell:
+            self.attach(self.cell)
 
     def attach(self, cell: Cell | None) -> None:
         """See `Series.attach`. What the cell held before is replaced.
@@ -309,31 +294,32 @@ class ExponentialSeries(Series):
             cell: Has `row_length` raw slots, one total (the sum), two lows (the minimum and the negated maximum); None
                 for no publishing at all.
         """
-        while True:
-            sides = self._sides
-            count = self.count
-            new, slots, area = self._plan(buckets_of(sides), cell)
-            # Minus zero is how a cell says that nothing was stored.
-            total = self.sum if count else -0.0
-            # Atomic from here
-            if self._sides is sides and self.count == count:
-                self._sides = new
-                self._place = None
-                if cell is not None:
-                    cell.raw[slots] = area
-                    cell.raw[cell.raw_at] += 1
-                    cell.totals[cell.totals_at] = total
-                    cell.lows[cell.lows_at] = self.min
-                    cell.lows[cell.lows_at + 1] = -self.max
-                # to here.
-                return
+        with self.guard():
+            while True:
+                sides = self._sides
+                count = self.count
+                new, slots, area = self._plan(buckets_of(sides), cell)
+                # Minus zero is how a cell says that nothing was stored.
+                total = self.sum if count else -0.0
+                # Atomic from here
+                if self._sides is sides and self.count == count:
+                    self._sides = new
+                    self.cell = cell
+                    if cell is not None:
+                        cell.raw[slots] = area
+                        cell.raw[cell.raw_at] += 1
+                        cell.totals[cell.totals_at] = total
+                        cell.lows[cell.lows_at] = self.min
+                        cell.lows[cell.lows_at + 1] = -self.max
+                    # to here.
+                    return
 
     def _make_room(self, which: int, index: int) -> None:
         """Extend the range of a side to an index, or lower the scale until it fits; in vain if others get ahead."""
-        place = self._place
-        if place is not None:
-            place(self)
-            if self._place is place:
+        waiting = self.cell
+        if type(waiting) is Unplaced:
+            waiting.counts[0] = 0
+            if self.cell is waiting:
                 self.attach(None)
             return
         sides = self._sides
@@ -397,78 +383,3 @@ def _read(row: list[Any]) -> Exponential:
     below = trimmed(unrolled(counts[positive.size :], *negative.range))
     scale = MAX_SCALE - positive.shift if above.counts or below.counts else 0
     return Exponential.of(Distribution(scale, zeros, above, below), total, low, high)
-
-
-class QueuedExponentialSeries(ExponentialSeries):
-    """The same where the interpreter switches threads at any instruction: free-threaded builds, PyPy.
-
-    An amount is put into a queue, which is one atomic step. Whoever then gets the lock without waiting records what is
-    queued, and looks again after releasing it: an amount that was queued while the lock was held is seen either by the
-    holder, whose last look comes after the release, or by the one who queued it, who finds the lock free. So nothing
-    stays behind, and only readers wait for the lock.
-
-    The lock is reentrant, and keeps out the other threads. What may still run in the middle are signal handlers and
-    finalizers in the thread that holds it. These come between runs of statements as above, so what keeps
-    `ExponentialSeries` right without a lock keeps this right with it.
-    """
-
-    __slots__ = ("_guard", "_queue")
-
-    def _begin(self) -> None:
-        self._guard: Any = forks.lock()
-        self._queue: deque[int | float] = deque()
-        super()._begin()
-
-    def record(self, amount: int | float) -> None:
-        """See `ExponentialSeries.record`."""
-        self._queue.append(amount)
-        self._drain()
-
-    def snapshot(self) -> Exponential:
-        """See `ExponentialSeries.snapshot`."""
-        with self._guard:
-            self._drain()
-            return super().snapshot()
-
-    def take(self, tell: Callable[[int | float, int | float], None]) -> Exponential:
-        """See `ExponentialSeries.take`."""
-        with self._guard:
-            self._drain()
-            return super().take(tell)
-
-    def replace(self, value: Exponential) -> None:
-        """See `ExponentialSeries.replace`."""
-        with self._guard:
-            super().replace(value)
-
-    def guard(self) -> AbstractContextManager[Any]:
-        """See `Series.guard`."""
-        return self._guard
-
-    def attach(self, cell: Cell | None) -> None:
-        """See `ExponentialSeries.attach`."""
-        with self._guard:
-            super().attach(cell)
-
-    def await_cell(self, place: Callable[[Any], None], seen: Any = None) -> bool:
-        """See `ExponentialSeries.await_cell`."""
-        with self._guard:
-            return super().await_cell(place, seen)
-
-    def _drain(self) -> None:
-        while self._queue and self._guard.acquire(blocking=False):
-            try:
-                self._record_next()
-            finally:
-                self._guard.release()
-
-    def _record_next(self) -> None:
-        try:
-            amount = self._queue.popleft()
-        except IndexError:  # a signal handler or finalizer has recorded it since
-            return
-        super().record(amount)
-
-
-new_exponential: type[ExponentialSeries] = ExponentialSeries if LOCK_FREE else QueuedExponentialSeries
-"""Makes a series of the kind this interpreter needs."""

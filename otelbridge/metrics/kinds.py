@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from otelbridge.metrics.exponential import new_exponential
+from otelbridge.metrics.exponential import ExponentialSeries
 from otelbridge.metrics.series import HistogramSeries, LastSeries, Series, SumSeries
 
 if TYPE_CHECKING:
@@ -38,6 +38,6 @@ class Kind:
             "sum": SumSeries,
             "last": LastSeries,
             "histogram": partial(HistogramSeries, bounds=self.bounds),
-            "exponential": partial(new_exponential, max_size=self.max_size, max_scale=self.max_scale),
+            "exponential": partial(ExponentialSeries, max_size=self.max_size, max_scale=self.max_scale),
         }
         return makers[self.name]

@@ -119,8 +119,8 @@ def _merge_last(series: Any, parts: Parts, totals: Totals) -> bool:
 def _readings(own: Any, place: Place | None, totals: Totals) -> list[tuple[float, int | float]]:
     found: list[tuple[float, int | float]] = []
     if own is not None and own.last is not None:
-        published: Any = own.marks
-        stamp: float = inf if own.silent or published is None else abs(published[own.marks_at + 1])
+        cell = own.cell
+        stamp: float = abs(cell.marks[cell.marks_at + 1]) if own.has_cell else inf
         found.append((stamp, _as_stored(own.last[0])))
     if place is not None:
         value, stamp = totals.marks[place.marks : place.marks + 2]

@@ -2,10 +2,9 @@
 
 Recording takes no lock. CPython with a global interpreter lock switches threads, and runs signal handlers
 and finalizers, only at function entries, after calls and at backward jumps (3.10: at any jump that is taken,
-which the common path has none of). The statements that write
-(those between the two comments in `otelbridge.metrics.writers`) contain none of these between their load and
-their last store, so each run of them is atomic, and a reader's one display expression sees a consistent
-histogram. `LOCK_FREE` is False where the interpreter promises no such thing; a lock takes over there.
+which the common path has none of). The statements that write (those between the two comments) contain none of these
+between their load and their last store, so each run of them is atomic, and a reader's one display expression sees a
+consistent histogram. `LOCK_FREE` is False where the interpreter promises no such thing; a lock takes over there.
 docs/decisions/0005-an-own-recording-path.md has the reasoning, tests/metrics/test_lock_free.py the guard.
 
 Where several processes are to be seen as one, a series also has a cell: the value that was just written is
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
     from otelbridge.cells.book import Cell
 
+    Place = Callable[[Any], None]
+
 _MINUS_INF = -inf
 
 LOCK_FREE = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -41,13 +42,11 @@ LOCK_FREE = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabl
 # Where it does, all series share one. A finalizer may record to any series while another is recorded to, so two
 # threads that held two locks could wait for each other. Reentrant, for signal handlers and such finalizers.
 _lock = forks.lock()
-
-_SINK = memoryview(bytearray(32)).cast("d")
-_UNLOCKED = nullcontext()
+_unlocked = nullcontext()
 
 
 class Unplaced:
-    """Stands where a cell will be: the next value stored asks the stream for it.
+    """Stands where a cell will be: the first value that is stored asks the stream for it.
 
     So a series that records nothing needs no cell, and one that is hidden is shown again by its next value.
 
@@ -58,13 +57,18 @@ class Unplaced:
 
     __slots__ = ("_place", "_series")
 
-    def __init__(self, series: Series, place: Callable[[Any], None]) -> None:
+    counts_at = totals_at = lows_at = marks_at = 0
+    counts = totals = lows = marks = property(lambda self: self)
+
+    def __init__(self, series: Series, place: Place) -> None:
         self._series = ref(series)  # which refers to this: a series is freed as soon as nothing else refers to it
         self._place = place
 
     def __setitem__(self, at: int, value: object) -> None:
         # What is to be stored is left aside: attaching publishes what the series has by then.
-        self._place(self._series())
+        series = self._series()
+        if series is not None and series.cell is self:
+            self._place(series)
 
 
 class Series:
@@ -75,11 +79,13 @@ class Series:
         start: When it began, in nanoseconds since the epoch.
     """
 
-    __slots__ = ("__weakref__", "attributes", "code", "inherited", "start")
+    __slots__ = ("__weakref__", "attributes", "cell", "code", "inherited", "start")
 
     def __init__(self, attributes: Mapping[str, AnyValue], start: int) -> None:
         self.attributes = attributes
         self.start = start
+        self.cell: Any = None
+        """The `Cell` it is published in, or what stands for it; None for neither."""
         self.code: bytes = b""
         """The attribute set as other processes know it; empty while it has no cell."""
         self.inherited: Any = None
@@ -88,27 +94,19 @@ class Series:
     @property
     def silent(self) -> bool:
         """Whether its next value asks for a cell."""
-        raise NotImplementedError
+        return type(self.cell) is Unplaced
 
     @property
     def has_cell(self) -> bool:
         """Whether what it counts is published."""
-        raise NotImplementedError
-
-    def total(self) -> Any:
-        """Give everything it has counted, as a reader of deltas remembers it."""
-        raise NotImplementedError
-
-    def state(self) -> object:
-        """Give something that changes with every value that is recorded; compare it by `unchanged`."""
-        raise NotImplementedError
+        return self.cell is not None and not self.silent
 
     def guard(self) -> AbstractContextManager[Any]:
         """Give the lock that keeps others from recording to it; none where recording takes no lock.
 
         Recording may have to wait for the lock of a stream, so this one is taken before that.
         """
-        return _UNLOCKED if LOCK_FREE else cast("AbstractContextManager[Any]", _lock)
+        return _unlocked if LOCK_FREE else cast("AbstractContextManager[Any]", _lock)
 
     def record(self, amount: int | float) -> None:
         """Take a measurement. `otelbridge.metrics.writers` does the same without the calls.
@@ -122,15 +120,23 @@ class Series:
         with _lock:
             self._put(amount)
 
+    def _put(self, amount: int | float) -> None:
+        raise NotImplementedError
+
+    def total(self) -> Any:
+        """Give everything it has counted, as a reader of deltas remembers it."""
+        raise NotImplementedError
+
+    def state(self) -> object:
+        """Give something that changes with every value that is recorded; compare it by `unchanged`."""
+        raise NotImplementedError
+
     def observe(self, value: int | float | None) -> None:
         """Replace the value by what a callback observed.
 
         Args:
             value: The value; None when it is no longer observed.
         """
-        raise NotImplementedError
-
-    def _put(self, amount: int | float) -> None:
         raise NotImplementedError
 
     def clear(self, start: int) -> None:
@@ -142,7 +148,7 @@ class Series:
         self.start = start
         self.inherited = None
 
-    def await_cell(self, place: Callable[[Any], None], seen: object = None) -> bool:
+    def await_cell(self, place: Place, seen: object = None) -> bool:
         """Let the next value ask for a cell. What was counted stays.
 
         Args:
@@ -152,6 +158,13 @@ class Series:
         Returns:
             Whether it waits now; not when something was recorded since.
         """
+        waiting = Unplaced(self, place)
+        if seen is not None:
+            return self._await(waiting, seen)
+        self.cell = waiting
+        return True
+
+    def _await(self, waiting: Unplaced, seen: Any) -> bool:
         raise NotImplementedError
 
     def load(self, cell: Cell) -> None:
@@ -162,16 +175,17 @@ class Series:
         """
         raise NotImplementedError
 
-    def publish(self) -> None:
-        """Write everything into the cell again, if there is one. What is recorded meanwhile stores its own."""
-        raise NotImplementedError
-
     def attach(self, cell: Cell | None) -> None:
         """Publish in a cell from now on, what is there now included.
 
         Args:
             cell: The cell; None for no publishing at all.
         """
+        self.cell = cell
+        self.publish()
+
+    def publish(self) -> None:
+        """Write everything into the cell again, if there is one. What is recorded meanwhile stores its own."""
         raise NotImplementedError
 
 
@@ -181,7 +195,7 @@ class SumSeries(Series):
     Ints and floats are summed apart, so that a float does not cost the ints their exactness.
     """
 
-    __slots__ = ("floats", "floats_at", "ints", "ints_at", "part", "whole")
+    __slots__ = ("part", "whole")
 
     def __init__(self, attributes: Mapping[str, AnyValue], start: int) -> None:
         super().__init__(attributes, start)
@@ -189,9 +203,6 @@ class SumSeries(Series):
         """The sum of the ints."""
         self.part: int | float = 0
         """The sum of the floats; an int while there was none."""
-        self.ints: Any = None
-        self.floats: Any = None
-        self.ints_at = self.floats_at = 0
 
     @property
     def value(self) -> int | float:
@@ -200,16 +211,6 @@ class SumSeries(Series):
             return self.whole + self.part
         except OverflowError:  # the ints alone are more than a float can hold
             return self.whole
-
-    @property
-    def silent(self) -> bool:
-        """See `Series.silent`."""
-        return type(self.ints) is Unplaced
-
-    @property
-    def has_cell(self) -> bool:
-        """See `Series.has_cell`."""
-        return type(self.ints) is memoryview
 
     def total(self) -> int | float:
         """See `Series.total`."""
@@ -224,14 +225,11 @@ class SumSeries(Series):
         super().clear(start)
         self.whole = self.part = 0
 
-    def await_cell(self, place: Callable[[Any], None], seen: Any = None) -> bool:
-        """See `Series.await_cell`."""
-        waiting = Unplaced(self, place)
-        whole, part = seen or (0, 0)
+    def _await(self, waiting: Unplaced, seen: Any) -> bool:
+        whole, part = seen
         # Atomic from here
-        if seen is None or (self.whole == whole and self.part == part):
-            self.ints = waiting
-            self.floats = waiting
+        if self.whole == whole and self.part == part:
+            self.cell = waiting
             # to here.
             return True
         return False
@@ -243,28 +241,15 @@ class SumSeries(Series):
         if part or copysign(1.0, part) > 0:  # minus zero says that there never was a float
             self.part = part
 
-    def attach(self, cell: Cell | None) -> None:
-        """See `Series.attach`."""
-        if cell is None:
-            self.ints = self.floats = None
-            return
-        ints, floats, ints_at, floats_at = cell.counts, cell.totals, cell.counts_at, cell.totals_at
-        # Atomic from here
-        self.ints_at = ints_at
-        self.floats_at = floats_at
-        self.ints = ints
-        self.floats = floats
-        # to here.
-        self.publish()
-
     def publish(self) -> None:
         """See `Series.publish`."""
-        if not self.has_cell:
+        cell = self.cell
+        if cell is None or type(cell) is Unplaced:
             return
         if type(self.part) is float:
-            self.floats[self.floats_at] = self.part
+            cell.totals[cell.totals_at] = self.part
         try:
-            self.ints[self.ints_at] = self.whole
+            cell.counts[cell.counts_at] = self.whole
         except ValueError:
             self.spill()
 
@@ -278,10 +263,10 @@ class SumSeries(Series):
         """Add to the ints. The recording paths have these statements without the call."""
         # Atomic from here
         self.whole = value = self.whole + amount
-        cells = self.ints
-        if cells is not None:
+        cell = self.cell
+        if cell is not None:
             try:
-                cells[self.ints_at] = value
+                cell.counts[cell.counts_at] = value
             except ValueError:  # beyond 64 bits
                 self.spill()
         # to here.
@@ -290,49 +275,42 @@ class SumSeries(Series):
         """Add to the floats; likewise."""
         # Atomic from here
         self.part = value = self.part + amount
-        cells = self.floats
-        if cells is not None:
-            cells[self.floats_at] = value
+        cell = self.cell
+        if cell is not None:
+            cell.totals[cell.totals_at] = value
         # to here.
 
     def observe(self, value: int | float | None) -> None:
         """See `Series.observe`."""
         total = 0 if value is None else transportable(value)
         self.whole, self.part = (0, total) if isinstance(total, float) else (total, 0)
-        if self.ints is None:
-            return
-        self.ints[self.ints_at] = self.whole
-        if type(self.ints) is memoryview:  # there may be no cell to be had
-            self.floats[self.floats_at] = self.part if type(self.part) is float else -0.0
-            self.ints[self.ints_at + 1] = int(value is not None)
+        if self.silent:
+            self.cell.counts[0] = 0  # which attaches a cell, if there is one to be had
+        cell = self.cell
+        if cell is not None:
+            cell.counts[cell.counts_at] = self.whole
+            cell.totals[cell.totals_at] = self.part if type(self.part) is float else -0.0
+            cell.counts[cell.counts_at + 1] = int(value is not None)
 
     def spill(self) -> None:
         """Count the ints with the floats: their sum no longer fits 64 bits."""
         self.part, self.whole = float(self.part + self.whole), 0
-        self.floats[self.floats_at] = self.part
-        self.ints[self.ints_at] = self.whole
+        self.publish()
 
 
 class LastSeries(Series):
     """The last value. Each measurement is a new tuple, so that a reader can tell it from an equal earlier one."""
 
-    __slots__ = ("last", "marks", "marks_at")
+    __slots__ = ("last",)
 
     def __init__(self, attributes: Mapping[str, AnyValue], start: int) -> None:
         super().__init__(attributes, start)
         self.last: tuple[int | float] | None = None
-        self.marks: Any = None
-        self.marks_at = 0
 
     @property
-    def silent(self) -> bool:
-        """See `Series.silent`."""
-        return type(self.marks) is Unplaced
-
-    @property
-    def has_cell(self) -> bool:
-        """See `Series.has_cell`."""
-        return type(self.marks) is memoryview
+    def value(self) -> int | float:
+        """The last value; 0 where there is none."""
+        return 0 if self.last is None else self.last[0]
 
     def total(self) -> tuple[int | float] | None:
         """See `Series.total`."""
@@ -347,12 +325,10 @@ class LastSeries(Series):
         super().clear(start)
         self.last = None
 
-    def await_cell(self, place: Callable[[Any], None], seen: Any = None) -> bool:
-        """See `Series.await_cell`."""
-        waiting = Unplaced(self, place)
+    def _await(self, waiting: Unplaced, seen: Any) -> bool:
         # Atomic from here
-        if seen is None or self.last is seen:
-            self.marks = waiting
+        if self.last is seen:
+            self.cell = waiting
             # to here.
             return True
         return False
@@ -360,50 +336,28 @@ class LastSeries(Series):
     def load(self, cell: Cell) -> None:
         """See `Series.load`. A last value does not go on: the next one replaces it."""
 
-    def attach(self, cell: Cell | None) -> None:
-        """See `Series.attach`."""
-        if cell is None:
-            self.marks = None
-            return
-        marks, marks_at = cell.marks, cell.marks_at
-        # Atomic from here
-        self.marks_at = marks_at
-        self.marks = marks
-        # to here.
-        self.publish()
-
-    @property
-    def value(self) -> int | float:
-        """The last value; 0 where there is none."""
-        return 0 if self.last is None else self.last[0]
-
     def observe(self, value: int | float | None) -> None:
         """See `Series.observe`."""
         self.last = None if value is None else (value,)
-        if self.marks is not None:
-            self.publish()
+        self.publish()
 
     def _put(self, amount: int | float) -> None:
         self.last = (amount,)
-        if self.marks is not None:
-            self.publish()
+        self.publish()
 
     def publish(self) -> None:
         """Store the last value and when that was, by the clock that all processes share."""
-        marks = self.marks  # the same throughout: the series may be forgotten, or return, in between
-        if marks is None:
-            return
-        if type(marks) is Unplaced:
-            marks[self.marks_at] = 0.0
+        cell = self.cell  # the same throughout: the series may be hidden or shown in between
+        if cell is None:
             return
         if self.last is None:
-            marks[self.marks_at + 1] = 0.0
+            cell.marks[cell.marks_at + 1] = 0.0
             return
         (value,) = self.last
         stamp = monotonic()
-        marks[self.marks_at] = value
+        cell.marks[cell.marks_at] = value
         # The sign tells an int from a float.
-        marks[self.marks_at + 1] = stamp if type(value) is float else -stamp
+        cell.marks[cell.marks_at + 1] = stamp if type(value) is float else -stamp
 
 
 class HistogramSeries(Series):
@@ -415,21 +369,7 @@ class HistogramSeries(Series):
         bounds: Upper bounds, ascending, inclusive.
     """
 
-    __slots__ = (
-        "bounds",
-        "counts",
-        "floats",
-        "floats_at",
-        "high",
-        "ints",
-        "ints_at",
-        "low",
-        "lows",
-        "lows_at",
-        "max",
-        "min",
-        "sum",
-    )
+    __slots__ = ("bounds", "counts", "high", "low", "max", "min", "sum")
 
     def __init__(self, attributes: Mapping[str, AnyValue], start: int, bounds: tuple[float, ...]) -> None:
         super().__init__(attributes, start)
@@ -444,20 +384,6 @@ class HistogramSeries(Series):
         """The lowest of those taken."""
         self.high: int | float = -inf
         """The highest of those taken."""
-        self.ints: Any = None
-        self.floats: Any = None
-        self.lows: Any = None
-        self.ints_at = self.floats_at = self.lows_at = 0
-
-    @property
-    def silent(self) -> bool:
-        """See `Series.silent`."""
-        return type(self.ints) is Unplaced
-
-    @property
-    def has_cell(self) -> bool:
-        """See `Series.has_cell`."""
-        return type(self.ints) is memoryview
 
     def total(self) -> tuple[list[int], int | float]:
         """See `Series.total`."""
@@ -484,18 +410,13 @@ class HistogramSeries(Series):
         self.min = self.low = inf
         self.max = self.high = -inf
 
-    def await_cell(self, place: Callable[[Any], None], seen: Any = None) -> bool:
-        """See `Series.await_cell`."""
-        waiting = Unplaced(self, place)
-        # The list itself is always equal to itself; a copy is only as long as nothing is recorded.
-        counts = self.counts if seen is None else [*self.counts]
-        if seen is not None and sum(counts) != seen:
+    def _await(self, waiting: Unplaced, seen: Any) -> bool:
+        counts = [*self.counts]
+        if sum(counts) != seen:
             return False
         # Atomic from here
         if self.counts == counts:
-            self.ints = waiting
-            self.floats = waiting
-            self.lows = waiting
+            self.cell = waiting
             # to here.
             return True
         return False
@@ -507,34 +428,16 @@ class HistogramSeries(Series):
         lows = cell.lows[cell.lows_at : cell.lows_at + 4]
         self.low, self.high = min(lows[0], lows[2]), max(-lows[1], -lows[3])
 
-    def attach(self, cell: Cell | None) -> None:
-        """See `Series.attach`."""
-        if cell is None:
-            # A measurement under way still stores its sum and extremes somewhere.
-            self.ints, self.floats, self.lows = None, _SINK, _SINK
-            self.floats_at = self.lows_at = 0
-            return
-        ints, floats, lows = cell.counts, cell.totals, cell.lows
-        ints_at, floats_at, lows_at = cell.counts_at, cell.totals_at, cell.lows_at
-        # Atomic from here
-        self.ints_at = ints_at
-        self.floats_at = floats_at
-        self.lows_at = lows_at
-        self.ints = ints
-        self.floats = floats
-        self.lows = lows
-        # to here.
-        self.publish()
-
     def publish(self) -> None:
         """See `Series.publish`."""
-        if not self.has_cell:
+        cell = self.cell
+        if cell is None or type(cell) is Unplaced:
             return
         for at in range(len(self.counts)):
-            self.ints[self.ints_at + at] = self.counts[at]
-        self.floats[self.floats_at] = self.sum
-        self.lows[self.lows_at] = self.min
-        self.lows[self.lows_at + 1] = -self.max
+            cell.counts[cell.counts_at + at] = self.counts[at]
+        cell.totals[cell.totals_at] = self.sum
+        cell.lows[cell.lows_at] = self.min
+        cell.lows[cell.lows_at + 1] = -self.max
         self._publish_extremes()
 
     def _put(self, amount: int | float) -> None:
@@ -553,10 +456,10 @@ class HistogramSeries(Series):
         counts = self.counts
         counts[at] = count = counts[at] + 1
         self.sum += amount
-        cells = self.ints
-        if cells is not None:
-            cells[self.ints_at + at] = count
-            self.floats[self.floats_at] = self.sum
+        cell = self.cell
+        if cell is not None:
+            cell.counts[cell.counts_at + at] = count
+            cell.totals[cell.totals_at] = self.sum
         # to here.
 
     def widen(self, at: int, amount: int | float) -> None:
@@ -581,13 +484,12 @@ class HistogramSeries(Series):
                 self.sum += amount
                 self.min = low
                 self.max = high
-                cells = self.ints
-                if cells is not None:
-                    # Which may give the series its cell, with what it had counted before: the rest is read after it.
-                    cells[self.ints_at + at] = count
-                    self.floats[self.floats_at] = self.sum
-                    self.lows[self.lows_at] = self.min
-                    self.lows[self.lows_at + 1] = -self.max
+                cell = self.cell
+                if cell is not None:
+                    cell.counts[cell.counts_at + at] = count
+                    cell.totals[cell.totals_at] = self.sum
+                    cell.lows[cell.lows_at] = self.min
+                    cell.lows[cell.lows_at + 1] = -self.max
                 # to here.
                 return
 
@@ -631,12 +533,13 @@ class HistogramSeries(Series):
                 self.low = both[0]
                 self.high = both[1]
                 # to here.
-                if self.has_cell:
-                    self._publish_extremes()
+                self._publish_extremes()
 
     def _publish_extremes(self) -> None:
-        self.lows[self.lows_at + 2] = self.low
-        self.lows[self.lows_at + 3] = -self.high
+        cell = self.cell
+        if cell is not None and type(cell) is not Unplaced:
+            cell.lows[cell.lows_at + 2] = self.low
+            cell.lows[cell.lows_at + 3] = -self.high
 
 
 def unchanged(before: object, now: object) -> bool:

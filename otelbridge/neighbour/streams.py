@@ -20,7 +20,7 @@ from otelbridge.metrics.kinds import Kind
 from otelbridge.metrics.merging import PER_WORKER, shape_of
 from otelbridge.metrics.readers import SharedMatch
 from otelbridge.metrics.secrets import as_they_are
-from otelbridge.metrics.series import LastSeries, Unplaced
+from otelbridge.metrics.series import LastSeries
 from otelbridge.metrics.streams import Sharing, Stream
 from otelbridge.neighbour.rows import WORKER_LABEL
 from otelbridge.neighbour.units import ucum
@@ -271,14 +271,10 @@ def _observe_histogram(series: HistogramSeries, counts: Sequence[int], total: fl
     # Stored one right after the other: readers see both or neither.
     series.counts = row
     series.sum = total
-    if series.ints is None:
-        return
-    if type(series.ints) is Unplaced:
-        series.ints[0] = 0  # which publishes everything
-        return
-    for at, count in enumerate(row, series.ints_at):
-        series.ints[at] = count
-    series.floats[series.floats_at] = total
+    if series.silent:
+        series.cell.counts[0] = 0  # which publishes everything
+    else:
+        series.publish()
 
 
 def _plus(one: Value, two: Value) -> Value:

@@ -20,11 +20,11 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
 from otelbridge.cells.exponential import EMPTY, Buckets, coarser, read_row, row_length, trimmed
 from otelbridge.errors import ConfigError
-from otelbridge.metrics.exponential import ExponentialSeries, QueuedExponentialSeries
+from otelbridge.metrics.exponential import ExponentialSeries
 from otelbridge.metrics.scales import Exponential, finest_index, merge, subtract
 from tests.metrics.taking import take
 
-CLASSES = [ExponentialSeries, QueuedExponentialSeries]
+CLASSES = [ExponentialSeries]
 SMALLEST, LARGEST = sys.float_info.min, sys.float_info.max
 
 

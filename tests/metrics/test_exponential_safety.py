@@ -24,11 +24,11 @@ from typing import Any
 import pytest
 
 from otelbridge.cells.exponential import Distribution, coarser, read_row, row_length
-from otelbridge.metrics.exponential import ExponentialSeries, QueuedExponentialSeries
+from otelbridge.metrics.exponential import ExponentialSeries
 from otelbridge.metrics.series import LOCK_FREE
 from tests.metrics.taking import take
 
-CLASSES = [ExponentialSeries, QueuedExponentialSeries] if LOCK_FREE else [QueuedExponentialSeries]
+CLASSES = [ExponentialSeries]
 SIZE = 20
 
 
@@ -430,11 +430,11 @@ def test_a_row_is_read_right_while_it_is_written_and_after_a_kill(tmp_path) -> N
 def test_a_forked_child_records_while_threads_of_its_parent_held_everything() -> None:
     run("""
     import os, sys, threading, warnings
-    from otelbridge.metrics.exponential import ExponentialSeries, QueuedExponentialSeries
+    from otelbridge.metrics.exponential import ExponentialSeries
 
     warnings.simplefilter("ignore")  # newer interpreters warn of what is tested here
     sys.setswitchinterval(1e-6)
-    for cls in (ExponentialSeries, QueuedExponentialSeries):
+    for cls in (ExponentialSeries,):
         made, stop = cls({}, 0, 20), threading.Event()
 
         def busy():
