@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytestmark = pytest.mark.endtoend
+
+
 class Stressed:
     """A process of `tests.metrics.stress`."""
 
