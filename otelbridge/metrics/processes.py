@@ -401,12 +401,13 @@ class Processes:
         """Put right what a moment without room, descriptors or a directory has left, as soon as there is one again."""
         before = self._troubles
         try:
-            if not directory.exists:
+            lost = self._book is not None and not self._book.linked
+            if lost or not directory.exists:
                 directory.restore(user_directory(self._setting)[0])
                 shelf.reopen(directory)
                 for call in self._restored:
                     call()
-            if self._book is not None and not self._book.linked:
+            if lost:
                 self._renew_book()
                 published.move()
             published.publish()
