@@ -147,6 +147,50 @@ def test_what_was_removed_is_made_anew_with_all_that_was_counted(join, whole) ->
     assert newcomer.shown() == {**everything(1013), **hidden, ("counter", "hidden"): 100}
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["the directory", "the files"])
+def test_while_one_after_the_other_is_healed_no_total_falls_or_counts_twice(join, whole, monkeypatch) -> None:
+    members, recorded, seen = [join() for _ in range(3)], 0, dict.fromkeys(range(3), 0)
+    real = Processes._replace
+
+    def record() -> None:
+        nonlocal recorded
+        for amount, member in enumerate(members, 1):
+            member.record(amount)
+            recorded += amount
+
+    def look() -> None:
+        for number, member in enumerate(members):
+            shown = member.shown()
+            assert len(set(shown.values())) == 1
+            total = shown["counter", "a"]
+            assert seen[number] <= total <= recorded
+            seen[number] = total
+
+    def replace(self: Processes, *rest: Any) -> None:
+        look()
+        real(self, *rest)
+        look()
+
+    monkeypatch.setattr(Processes, "_replace", replace)
+    record()
+    look()
+    path = members[0].processes.path
+    if whole:
+        shutil.rmtree(path)
+    else:
+        for file in path.iterdir():
+            file.unlink()
+    for member in members:
+        record()
+        look()
+        member.heal()
+        record()
+        look()
+    look()
+    assert set(seen.values()) == {recorded}
+    assert join().shown() == everything(recorded)
+
+
 def test_the_keeper_looks_by_itself_though_there_never_was_a_book(join, monkeypatch) -> None:
     monkeypatch.setattr(keeper, "_FIRST", 0.01)
     monkeypatch.setattr(keeper, "_INTERVAL", 0.05)
