@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.metrics import exemplars
@@ -148,7 +149,7 @@ def _last(bound: _Bound) -> BoundWrite:
                 return
         if series is None:
             series = resolve()
-        series.last = (amount,)
+        series.last = (amount, monotonic())
         if series.cell is not None:
             series.publish()
         if traced:

@@ -112,16 +112,15 @@ def _merge_last(series: Any, parts: Parts, totals: Totals) -> bool:
         rule = Rule.LAST if place is None else place.shape.rule
         for stamp, value in _readings(own, place, totals):
             best = (stamp, value) if best is None else _PICK[rule](best, (stamp, value))
-    series.last = None if best is None else (best[1],)
+    series.last = None if best is None else (best[1], best[0])
     return best is not None
 
 
 def _readings(own: Any, place: Place | None, totals: Totals) -> list[tuple[float, int | float]]:
     found: list[tuple[float, int | float]] = []
     if own is not None and own.last is not None:
-        cell = own.cell
-        stamp: float = abs(cell.marks[cell.marks_at + 1]) if own.has_cell else inf
-        found.append((stamp, _as_stored(own.last[0])))
+        value, stamp = own.last
+        found.append((stamp, _as_stored(value)))
     if place is not None:
         value, stamp = totals.marks[place.marks : place.marks + 2]
         if stamp:

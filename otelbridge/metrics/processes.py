@@ -69,11 +69,7 @@ class Published(Protocol):
         ...
 
     def publish(self) -> None:
-        """Write every cell again, and give a cell to each series that lacks one."""
-        ...
-
-    def move(self) -> None:
-        """Publish everything in a new book."""
+        """Write every cell again, and give a cell to each series that lacks one in the book there is now."""
         ...
 
 
@@ -408,7 +404,6 @@ class Processes:
                     call()
             if self._book is not None and not self._book.linked:
                 self._renew_book()
-                published.move()
             published.publish()
         except (OSError, ValueError) as error:
             self._degrade(error)

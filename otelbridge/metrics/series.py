@@ -299,20 +299,21 @@ class SumSeries(Series):
 
 
 class LastSeries(Series):
-    """The last value. Each measurement is a new tuple, so that a reader can tell it from an equal earlier one."""
+    """The last value and when that was. Each is a new tuple, so that readers can tell it from an equal earlier one."""
 
     __slots__ = ("last",)
 
     def __init__(self, attributes: Mapping[str, AnyValue], start: int) -> None:
         super().__init__(attributes, start)
-        self.last: tuple[int | float] | None = None
+        self.last: tuple[int | float, float] | None = None
+        """The value, and its time by the clock that all processes share."""
 
     @property
     def value(self) -> int | float:
         """The last value; 0 where there is none."""
         return 0 if self.last is None else self.last[0]
 
-    def total(self) -> tuple[int | float] | None:
+    def total(self) -> tuple[int | float, float] | None:
         """See `Series.total`."""
         return self.last
 
@@ -338,26 +339,26 @@ class LastSeries(Series):
 
     def observe(self, value: int | float | None) -> None:
         """See `Series.observe`."""
-        self.last = None if value is None else (value,)
+        self.last = None if value is None else (value, monotonic())
         self.publish()
 
     def _put(self, amount: int | float) -> None:
-        self.last = (amount,)
+        self.last = (amount, monotonic())
         self.publish()
 
     def publish(self) -> None:
-        """Store the last value and when that was, by the clock that all processes share."""
+        """See `Series.publish`. The time stays that of the value, however often it is written."""
         cell = self.cell  # the same throughout: the series may be hidden or shown in between
         if cell is None:
             return
-        if self.last is None:
+        last = self.last
+        if last is None:
             cell.marks[cell.marks_at + 1] = 0.0
             return
-        (value,) = self.last
-        stamp = monotonic()
+        # No call from here on, so that a later value does not come in between. The sign tells an int from a float.
+        value, stamp = last
         cell.marks[cell.marks_at] = value
-        # The sign tells an int from a float.
-        cell.marks[cell.marks_at + 1] = stamp if type(value) is float else -stamp
+        cell.marks[cell.marks_at + 1] = stamp if value.__class__ is float else -stamp
 
 
 class HistogramSeries(Series):

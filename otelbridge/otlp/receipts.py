@@ -116,7 +116,7 @@ def _texts(storage: Storage) -> Iterable[bytes]:
 # Of histograms not the buckets: those of another version of the program may be others.
 _VALUES: dict[str, Callable[[Any], bytes]] = {
     "sum": lambda series: repr(series.value).encode(),
-    "last": lambda series: repr(series.last).encode(),
+    "last": lambda series: repr(series.last and series.last[0]).encode(),
     "histogram": lambda series: repr([sum(series.counts), series.sum]).encode(),
     "exponential": lambda series: repr(series.count).encode(),
 }

@@ -85,7 +85,7 @@ def test_a_series_without_a_cell_to_be_had_records_on_by_itself(kind) -> None:
     for amount in (0.5, 2, 0.25):
         series.record(amount)
     assert not series.silent
-    assert series.last == (0.25,) if kind.name == "last" else total_of(series) == 2.75
+    assert series.value == 0.25 if kind.name == "last" else total_of(series) == 2.75
 
 
 def total_of(series) -> float:
