@@ -411,7 +411,7 @@ class Stream:
         if self._needs_cell(series):
             return
         sharing, cell = self.sharing, series.cell if series.has_cell else None
-        for match in self.matches:
+        for match in [*self.matches]:  # a reader may leave meanwhile
             match.part(series)
         if cell is not None and sharing is not None:
             self._hidden_cells[series.code] = cell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMet
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, ExponentialBucketHistogramAggregation
 
 from otelbridge.metrics.provider import MeterProvider
+from otelbridge.metrics.readers import SharedMatch
 from otelbridge.metrics.view import View
 
 DELTA = {Histogram: AggregationTemporality.DELTA}
@@ -33,3 +35,22 @@ def test_each_has_the_extremes_of_its_own_interval(aggregation) -> None:
     histogram.record(70)
     assert _read(first) == (2, 50, 70)
     assert _read(second) == (1, 70, 70)
+
+
+def test_a_reader_that_leaves_takes_nothing_from_the_others(monkeypatch) -> None:
+    first, second = InMemoryMetricReader(DELTA), InMemoryMetricReader(DELTA)
+    provider = MeterProvider([first, second], shutdown_on_exit=False)
+    histogram = provider.get_meter("m").create_histogram("h")
+    part = SharedMatch.part
+
+    def leave_and_part(match: SharedMatch, series: Any) -> None:
+        monkeypatch.undo()
+        leaving = threading.Thread(target=provider.remove_metric_reader, args=(first,))
+        leaving.start()
+        leaving.join(60)
+        part(match, series)
+
+    histogram.record(1)
+    monkeypatch.setattr(SharedMatch, "part", leave_and_part)
+    histogram.remove({})
+    assert _read(second) == (1, 1, 1)
