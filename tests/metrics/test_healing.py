@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.metrics import Observation
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 
@@ -152,3 +153,16 @@ def test_what_a_finalizer_removes_while_its_cell_is_written_again_comes_back(joi
     handle.record(100)
     for member in (first, second):
         assert member.collect() == {"a": 111}
+
+
+def test_a_counter_that_is_no_longer_observed_moves_too(join) -> None:
+    first, second = join("counter"), join("counter")
+    readings = [Observation(5, A), Observation(7, B)]
+    first.provider.get_meter("m").create_observable_counter("o", [lambda _: readings])
+    assert first.collect() == {"a": 5, "b": 7}
+    readings = readings[:1]
+    first.collect()
+    shutil.rmtree(first.processes.path)
+    first.heal()
+    second.heal()
+    assert second.collect() == {"a": 5, "b": 7}
