@@ -110,8 +110,8 @@ class Shape:
 
     @property
     def adds(self) -> bool:
-        """Whether every contributor has a part in the value, also one that has retired the series."""
-        return self.rule in _ADDING
+        """Whether one that has retired the series still has a part in the value. A last value goes with its series."""
+        return self.rule in _ADDING and not self.marks
 
     @property
     def outlives(self) -> bool:

@@ -150,7 +150,7 @@ def _last(bound: _Bound) -> BoundWrite:
             series = resolve()
         series.last = (amount,)
         if series.cell is not None:
-            series.publish()
+            series.store()
         if traced:
             if exemplars.spans is not None:
                 offer(amount, series)

@@ -63,6 +63,7 @@ class DeltaCheckpoint:
 
     def extend(self, series: Series, low: float, high: float) -> None:
         """Note the minimum and maximum of what was recorded since the last read; maybe more than once."""
+        self._settle()  # or else it would go with what the last read has given
         known_low, known_high = self.extremes(series)
         self._extremes[series] = (min(low, known_low), max(high, known_high))
 
@@ -79,8 +80,7 @@ class DeltaCheckpoint:
         Returns:
             The series that were hidden since the last read.
         """
-        if self._number <= self._reads.committed:
-            self._settle()
+        self._settle()
         if self.read_at is not None:
             self.read_at = min(self.read_at, now)  # after the clock was set back
         # What is hidden from here on goes into the new one.
@@ -105,6 +105,9 @@ class DeltaCheckpoint:
         return self._totals.get(series, series.inherited)
 
     def _settle(self) -> None:
+        """Put down what the last read has given, if it came to its end."""
+        if self._number > self._reads.committed:
+            return
         self.read_at = self._now or None
         self._totals.update(self._given)
         for series in self._given:

@@ -104,6 +104,12 @@ class ObservedStream(Stream):
             return [series for series in super().all() if not series.silent]
         return [series for series, _ in self._seen.values()]
 
+    def _house(self, series: Series) -> None:
+        super()._house(series)
+        if self.kind.name == "sum" and series.has_cell and (self._lasting or id(series) in self._seen):
+            cell = series.cell
+            cell.counts[cell.counts_at + 1] = 1  # it is, or was, observed
+
     def _state(self, series: Series) -> Any:
         # What is observed again and again is not forgotten, whether it changes or not.
         return object() if id(series) in self._seen else None

@@ -69,11 +69,7 @@ class Published(Protocol):
         ...
 
     def publish(self) -> None:
-        """Write every cell again, and give a cell to each series that lacks one."""
-        ...
-
-    def move(self) -> None:
-        """Publish everything in a new book."""
+        """Write every cell again, and give a cell to each series that lacks one in the book there is now."""
         ...
 
 
@@ -115,7 +111,7 @@ class Processes:
         self._setting = directory
         self._published: Published | None = None
         self._restored: list[Callable[[], object]] = []
-        self._troubles = 0
+        self._trouble: Exception | None = None
         self._closed = False
         self._owed: set[str] = set()
         self._swept = -_SWEEP
@@ -367,7 +363,7 @@ class Processes:
         return self._shelf is None or self._shelf.empty(self._book)
 
     def _degrade(self, error: Exception) -> None:
-        self._troubles += 1
+        self._trouble = error
         self.degraded = str(error)
         self.reason = REASONS.get(getattr(error, "errno", None) or 0, "_OTHER")
         warn_once(
@@ -402,7 +398,7 @@ class Processes:
 
     def _heal(self, directory: GroupDirectory, shelf: Shelf, published: Published) -> None:
         """Put right what a moment without room, descriptors or a directory has left, as soon as there is one again."""
-        before = self._troubles
+        self._trouble = None
         try:
             lost = self._book is not None and not self._book.linked
             if lost or not directory.exists:
@@ -415,13 +411,18 @@ class Processes:
             published.publish()
         except (OSError, ValueError) as error:
             self._degrade(error)
-        if self._troubles == before:
+        if self._trouble is None:
             self.degraded = self.reason = ""
 
     def _replace(self, old: Book, directory: GroupDirectory, published: Published) -> None:
         with Book.replacing(directory, old) as book:
-            self._book, self._cells = book, 0
-            published.move()
+            self._book, self._cells, self._trouble = book, 0, None
+            published.publish()
+            trouble = self._trouble
+            if trouble is not None:  # what the new one lacks would be gone for the others
+                self._book = old
+                published.publish()
+                raise trouble
         # Others read the old one until they look into the new directory, so it stays locked.
         if self._replaced is not None:
             self._replaced.close()

@@ -101,11 +101,6 @@ class StreamRegistry:
         for stream in self.all():
             stream.publish()
 
-    def move(self) -> None:
-        """Publish everything in another file; see `Stream.move`."""
-        for stream in self.all():
-            stream.move()
-
     def after_fork(self) -> None:
         """Begin anew in a forked child."""
         for stream in self.all():

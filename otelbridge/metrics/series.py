@@ -339,25 +339,42 @@ class LastSeries(Series):
     def observe(self, value: int | float | None) -> None:
         """See `Series.observe`."""
         self.last = None if value is None else (value,)
-        self.publish()
+        self.store()
 
     def _put(self, amount: int | float) -> None:
         self.last = (amount,)
+        self.store()
+
+    def store(self) -> None:
+        """Publish the last value, which was recorded now."""
+        cell = self.cell  # the same throughout: the series may be hidden or shown in between
+        if cell is not None:
+            self._store(cell, monotonic())
+
+    def attach(self, cell: Cell | None) -> None:
+        """See `Series.attach`. A value stays as old as it was in another cell."""
+        old, self.cell = self.cell, cell
+        if cell is not None and not cell.marks[cell.marks_at + 1]:
+            known: Any = None if type(old) is Unplaced else old
+            self._store(cell, abs(known.marks[known.marks_at + 1]) if known else monotonic())
         self.publish()
 
     def publish(self) -> None:
-        """Store the last value and when that was, by the clock that all processes share."""
-        cell = self.cell  # the same throughout: the series may be hidden or shown in between
-        if cell is None:
+        """See `Series.publish`. What is there already stays as old as it is."""
+        cell = self.cell
+        if cell is None or type(cell) is Unplaced:
             return
+        if self.last is None or not cell.marks[cell.marks_at + 1] or cell.marks[cell.marks_at] != self.last[0]:
+            self._store(cell, monotonic())
+
+    def _store(self, cell: Any, time: float) -> None:
         if self.last is None:
             cell.marks[cell.marks_at + 1] = 0.0
             return
         (value,) = self.last
-        stamp = monotonic()
         cell.marks[cell.marks_at] = value
-        # The sign tells an int from a float.
-        cell.marks[cell.marks_at + 1] = stamp if type(value) is float else -stamp
+        # The sign tells an int from a float. The time is by the clock that all processes share.
+        cell.marks[cell.marks_at + 1] = time if type(value) is float else -time
 
 
 class HistogramSeries(Series):

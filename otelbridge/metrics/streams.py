@@ -187,12 +187,16 @@ class Stream:
         if series is not None:
             return series
         with late_warnings, self._lock:
-            series = self._series.get(key) or self._hidden.get(key)
-            if series is not None:
-                return series
-            if not self._admits(kept):
-                return self._overflowing()
-            return self._show(key, self._make(key, kept))
+            while True:
+                changes = self._changes
+                series = self._series.get(key) or self._hidden.get(key)
+                if series is not None:
+                    return series
+                if not self._admits(kept):
+                    return self._overflowing()
+                made = self._make(key, kept)
+                if changes == self._changes:  # else a signal handler may have counted, and hidden, the same set
+                    return self._show(key, made)
 
     def is_overflow(self, series: Series) -> bool:
         """Tell whether a series stands for many attribute sets."""
@@ -221,35 +225,38 @@ class Stream:
     def publish(self) -> None:
         """Write every cell again from its series, and give one to each series that should have one and has none.
 
-        So what kept a cell from being had, or written, is over with the next call.
+        So what kept a cell from being had, or written, is over with the next call. Where this process has a new file,
+        everything moves there.
         """
         if self.sharing is None:
             return
         for series in self.all():
             with late_warnings, series.guard(), self._lock:
-                if series.has_cell and series.code not in self._hidden_cells:
-                    series.publish()
-                elif not series.silent and not self._house(series):
-                    return  # nor can the others have one
+                self._change(partial(self._publish, series))
+            if not (series.silent or series.has_cell):
+                return  # nor can the others have one
+        for code, cell in self._hidden_cells.copy().items():
+            with late_warnings, self._lock:
+                self._change(partial(self._publish_hidden, code, cell))
 
-    def move(self) -> None:
-        """Publish in the new file of this process: the one there was is lost to the other processes."""
-        if self.sharing is None:
+    def _publish(self, series: Series) -> None:
+        if not series.silent:
+            self._house(series)
+
+    def _publish_hidden(self, code: bytes, before: Cell) -> None:
+        """Give a hidden series a cell in the file of this process, with what the one it had holds."""
+        sharing = self.sharing
+        if sharing is None or self._hidden_cells.get(code) is not before:
             return
-        for series in self.all():
-            with late_warnings, series.guard(), self._lock:
-                if not series.silent:
-                    self._house(series)
-        with late_warnings, self._lock:
-            for code, before in list(self._hidden_cells.items()):
-                cell = self._place(code)
-                if cell is not None and self.sharing.shape.adds:
-                    kept = self._new({}, 0)
-                    kept.load(before)
-                    kept.attach(cell)
-                if cell is not None:
-                    self._hidden_cells[code] = cell
-                    self.sharing.processes.retire(cell)
+        cell = self._place(code)
+        if cell is None or cell is before:
+            return
+        if sharing.shape.adds:
+            kept = self._new({}, 0)
+            kept.load(before)
+            kept.attach(cell)
+        sharing.processes.retire(cell)
+        self._hidden_cells[code] = cell
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: what was counted before is the parent's."""
@@ -355,19 +362,20 @@ class Stream:
         self._house(series)
         self._hidden.pop(key, None)
 
-    def _house(self, series: Series) -> bool:
-        """Give a series its cell, with what it has counted; whether there is one to be had."""
+    def _house(self, series: Series) -> None:
+        """Give a series its cell, with what it has counted, if there is one to be had."""
         sharing = self.sharing
         if sharing is None:
             series.attach(None)
-            return False
+            return
         series.code = series.code or self._code(series.attributes)
         cell = self._place(series.code)
         series.attach(cell)
-        if cell is not None and self._hidden_cells.pop(series.code, None) is not None:
-            self._changes += 1
+        if cell is not None and series.code in self._hidden_cells:
+            # It leaves last: where an exception comes before, the next time does it again.
             sharing.processes.revive(cell)
-        return cell is not None
+            self._hidden_cells.pop(series.code, None)
+            self._changes += 1
 
     def _place(self, code: bytes) -> Cell | None:
         sharing = self.sharing
@@ -396,10 +404,14 @@ class Stream:
         )
 
     def _hide(self, key: bytes, series: Series, seen: object) -> None:
-        if self._series.get(key) is not series or self._needs_cell(series):
+        if self._series.get(key) is not series:
             return
-        sharing, cell = self.sharing, self._place(series.code) if series.has_cell else None
-        for match in self.matches:
+        if series.has_cell:
+            self._house(series)  # since this process may have another file by now
+        if self._needs_cell(series):
+            return
+        sharing, cell = self.sharing, series.cell if series.has_cell else None
+        for match in [*self.matches]:  # a reader may leave meanwhile
             match.part(series)
         if cell is not None and sharing is not None:
             self._hidden_cells[series.code] = cell

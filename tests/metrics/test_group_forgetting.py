@@ -93,6 +93,16 @@ def test_a_gauge_that_is_removed_says_nothing_any_longer(start) -> None:
         assert worker("collect")["g"] == {A: 3.5}
 
 
+@pytest.mark.parametrize("rule", ["sum", "livesum", "max", "min", "last"])
+def test_a_gauge_that_is_removed_has_no_part_in_what_the_others_say(start, rule) -> None:
+    first, second = start(2, [{"instrument_name": "m", "merge": rule}])
+    first("hold", "gauge", "m", [5], {"k": "a"})
+    second("record", "gauge", "m", [7], {"k": "a"})
+    first("remove", "gauge", "m", {"k": "a"})
+    for worker in (first, second):
+        assert worker("collect")["m"] == {A: 7}
+
+
 def test_a_forked_child_forgets_for_itself(start) -> None:
     first, second = start(2)
     for _ in range(3):

@@ -276,3 +276,24 @@ def test_a_child_has_nothing_of_what_another_thread_was_hiding(monkeypatch, dire
     thread.join(30)
     handle(7)
     assert played.collect() == 12
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_counted_and_forgotten_while_it_is_looked_up_counts_once(kind, directory, play, monkeypatch) -> None:
+    played = play(kind, directory)
+    handle = played.handle(A)
+    make = Stream._make
+
+    def make_and_forget(stream: Stream, *arguments: Any) -> Any:
+        made = make(stream, *arguments)
+        monkeypatch.undo()
+        handle(1)
+        played.instrument.remove(A)
+        return made
+
+    monkeypatch.setattr(Stream, "_make", make_and_forget)
+    played.record(2, A)
+    handle(4)
+    assert played.collect() == 7
+    if directory is not None:
+        assert played.kept() == 7
