@@ -22,7 +22,7 @@ from otelbridge.metrics.consumer import Consumer
 from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT, positive
 from otelbridge.metrics.meter import Meter
 from otelbridge.metrics.quota import DEFAULT_INSTRUMENT_LIMIT
-from otelbridge.metrics.reentrance import refuses
+from otelbridge.reentrance import refuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
