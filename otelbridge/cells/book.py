@@ -121,9 +121,6 @@ class Book:
     def open(cls, directory: Directory | Path) -> Book:
         """Make the book of this process.
 
-        Args:
-            directory: The directory of the group, which exists.
-
         Returns:
             The book, visible to others and locked by this process.
 
@@ -216,9 +213,6 @@ class Book:
     def retire(self, cell: Cell) -> None:
         """Tell the others that this process no longer has a series; its values stay part of sums.
 
-        Args:
-            cell: The cell of the series.
-
         Raises:
             OSError: If the record cannot be written.
         """
@@ -227,9 +221,6 @@ class Book:
 
     def revive(self, cell: Cell) -> None:
         """Tell the others that this process has a retired series again.
-
-        Args:
-            cell: The cell of the series.
 
         Raises:
             OSError: If the record cannot be written.

@@ -437,9 +437,6 @@ def _literal(pattern: str | None) -> str | None:
 def kind_of(match: ViewInstrumentMatch) -> Kind | None:
     """Tell which of our kinds the aggregation of a match is.
 
-    Args:
-        match: A match of the SDK.
-
     Returns:
         The kind; None where only the SDK can aggregate (drop, the user's own).
     """
@@ -469,15 +466,7 @@ def reservoir_of(match: ViewInstrumentMatch) -> ExemplarReservoir:
 
 
 def create_aggregation(match: ViewInstrumentMatch, attributes: Mapping[str, AnyValue]) -> Any:
-    """Make one more aggregation of a match, as the SDK does for a new attribute set.
-
-    Args:
-        match: The match.
-        attributes: The attribute set, which the view's filter has passed or need not pass.
-
-    Returns:
-        An aggregation of the SDK.
-    """
+    """Make one more aggregation of a match, as the SDK does for a new attribute set."""
     aggregation: Any = match._view._aggregation
     if isinstance(aggregation, DefaultAggregation):
         aggregation = match._instrument_class_aggregation[match._instrument.__class__]
@@ -702,16 +691,6 @@ def kind_name(instrument: object) -> str:
 
 def create_instrument(kind: str, name: str, scope: InstrumentationScope, unit: str, description: str) -> Any:
     """Make an instrument that belongs to no meter.
-
-    Args:
-        kind: Name of its kind, see `kind_name`.
-        name: Its name.
-        scope: Its scope.
-        unit: Its unit.
-        description: Its description.
-
-    Returns:
-        An instrument of the SDK.
 
     Raises:
         KeyError: There is no such kind of instrument.

@@ -207,10 +207,6 @@ class Consumer(SynchronousMeasurementConsumer):
     def collect(self, metric_reader: Any, timeout_millis: float = 10_000) -> Any:
         """Give a reader its data.
 
-        Args:
-            metric_reader: The reader.
-            timeout_millis: How long callbacks may take.
-
         Returns:
             The data, as the SDK's consumer gives it. None where a callback, a signal handler or a finalizer asks in the
             middle of a read: nothing is lost by it.

@@ -150,9 +150,6 @@ class Current:
     def read(self, storage: Storage) -> tuple[Resource, list[CurrentStream]]:
         """Read everything.
 
-        Args:
-            storage: What `MeterProvider.visit` gives.
-
         Returns:
             The resource, and the streams that have series. The readings in them hold until the next call.
         """
@@ -198,15 +195,7 @@ class _Kept:
         self.start: int | None = None
 
     def align(self, series: list[Any], new: Callable[[Any], Any]) -> list[Any]:
-        """Give the reading of each series.
-
-        Args:
-            series: All series there are now, compared by what they are.
-            new: Makes the reading of a series that was not there before.
-
-        Returns:
-            The readings in the same order: the same list as before while it is the same series.
-        """
+        """Give the reading of each series in the same order: the same list as before while it is the same series."""
         if series != self.series:
             known = dict(zip(map(id, self.series), self.readings, strict=True))
             self.readings = [known.get(id(each)) or new(each) for each in series]

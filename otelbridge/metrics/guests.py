@@ -65,12 +65,7 @@ class Guests:
         self._wired: WeakSet[Storage] = WeakSet()
 
     def wire(self, storage: Storage, totals: Totals | None) -> None:
-        """Let a reader read what there is now.
-
-        Args:
-            storage: What the reader reads.
-            totals: What the other processes have; None where there is none.
-        """
+        """Let a reader read what there is now."""
         found = self._processes.variants.all(totals)
         settled = (found, len(self._streams.own))
         if settled != self._settled:

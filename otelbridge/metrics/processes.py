@@ -168,11 +168,7 @@ class Processes:
             self._keeper.watch(observe, observing)
 
     def on_restore(self, call: Callable[[], object]) -> None:
-        """Have a function called whenever the directory, which was removed, was made anew: nothing is in it.
-
-        Args:
-            call: The function.
-        """
+        """Have a function called whenever the directory, which was removed, was made anew: nothing is in it."""
         self._restored.append(call)
 
     def attend(self) -> None:
@@ -182,11 +178,6 @@ class Processes:
 
     def place(self, identity: bytes, shape: Shape, code: bytes) -> Cell | None:
         """Give a series of this process its cell.
-
-        Args:
-            identity: The stream.
-            shape: The slots of its series.
-            code: The attribute set.
 
         Returns:
             The cell; None where there is none to be had, which `degraded` then explains.
@@ -203,19 +194,11 @@ class Processes:
         return cell
 
     def retire(self, cell: Cell) -> None:
-        """Tell the others that this process has forgotten a series.
-
-        Args:
-            cell: The cell of the series; what it holds stays part of sums.
-        """
+        """Tell the others that this process has forgotten a series."""
         self._note(Book.retire, cell)
 
     def revive(self, cell: Cell) -> None:
-        """Tell the others that this process has a forgotten series again.
-
-        Args:
-            cell: The cell of the series.
-        """
+        """Tell the others that this process has a forgotten series again."""
         self._note(Book.revive, cell)
 
     def _note(self, note: Callable[[Book, Cell], None], cell: Cell) -> None:
@@ -246,11 +229,7 @@ class Processes:
             warn_once(("processes", "read"), "Reading the other processes failed: %r", error)
 
     def lead(self, purpose: str) -> bool:
-        """Tell whether this process is the one that does something for all; true where it has no group.
-
-        Args:
-            purpose: What is to be done by one, for instance ``push``.
-        """
+        """Tell whether this process does something, such as to ``push``, for all; true where it has no group."""
         if self._directory is None:
             return True
         lead = self._leads.get(purpose)
@@ -273,19 +252,11 @@ class Processes:
                 self._keeper.start()
 
     def owe(self, destination: str) -> None:
-        """Leave the directory to the next start, unless all that was counted arrives at a destination; see `settle`.
-
-        Args:
-            destination: What tells it from the others.
-        """
+        """Leave the directory to the next start, unless all that was counted arrives at a destination; see `settle`."""
         self._owed.add(destination)
 
     def settle(self, destination: str) -> None:
-        """Note that all that was counted has arrived at a destination.
-
-        Args:
-            destination: See `owe`.
-        """
+        """Note that all that was counted has arrived at a destination; see `owe`."""
         self._owed.discard(destination)
 
     def close(self) -> None:

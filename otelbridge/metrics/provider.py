@@ -171,11 +171,7 @@ class MeterProvider(SdkMeterProvider):
         return self._consumer.overflowing()
 
     def add_source(self, source: Source) -> None:
-        """Show what another client measures as if it were ours.
-
-        Args:
-            source: Where it comes from; it belongs to this provider from now on.
-        """
+        """Show what another client measures as if it were ours. The source belongs to this provider from now on."""
         self._consumer.add_source(source)
 
     def visit(self, metric_reader: MetricReader, read: Callable[[Storage], _T], timeout_millis: float = 10_000) -> _T:

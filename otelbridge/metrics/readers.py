@@ -96,15 +96,7 @@ class SharedMatch(ViewInstrumentMatch):
     def collect(
         self, collection_aggregation_temporality: AggregationTemporality, collection_start_nanos: int
     ) -> Sequence[Any] | None:
-        """Give this reader's points.
-
-        Args:
-            collection_aggregation_temporality: What the reader wants.
-            collection_start_nanos: Time of the collection, in nanoseconds since the epoch.
-
-        Returns:
-            Data points; None when there are none.
-        """
+        """Give this reader's points; None when there are none."""
         del collection_aggregation_temporality  # known since the match was made
         point_of = _POINTS[self.stream.kind.name]
         now = max(collection_start_nanos, self.latest_start)

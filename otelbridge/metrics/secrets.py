@@ -72,9 +72,6 @@ _CREDENTIAL = re.compile(
 def hide_secrets(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Hide what looks like a credential.
 
-    Args:
-        attributes: A cleaned attribute set.
-
     Returns:
         The same object where there is none; else a new set with `HIDDEN` in its place. Each key is reported once.
     """

@@ -67,24 +67,12 @@ class _Plug:
         self._target = target
 
     def bind(self, attributes: Attributes) -> Any:
-        """Resolve an attribute set once with the provider connected now.
-
-        Args:
-            attributes: The attribute set.
-
-        Returns:
-            The provider's handle, whose recording method takes the amount alone; None where the provider
-            has no such thing.
-        """
+        """Resolve an attribute set once with the provider connected now; None where that has no such thing."""
         bind = getattr(self._target, "bind", None)
         return None if bind is None else bind(attributes)
 
     def remove(self, attributes: Attributes = None) -> None:
-        """Forget an attribute set with the provider connected now, where it can; see `MeterProvider` of this package.
-
-        Args:
-            attributes: The attribute set.
-        """
+        """Forget an attribute set with the provider connected now, where that can; see our `MeterProvider`."""
         remove = getattr(self._target, "remove", None)
         if remove is not None:
             remove(attributes)

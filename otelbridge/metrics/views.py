@@ -41,14 +41,7 @@ _SLIP = 0.94
 
 
 def user_views(views: Iterable[SdkView | FileView]) -> list[SdkView]:
-    """Make the user's views: those of a file are data until now.
-
-    Args:
-        views: What the configuration holds.
-
-    Returns:
-        Views, in the same order.
-    """
+    """Make the user's views: those of a file are data until now."""
     return [_of_file(view) if isinstance(view, FileView) else view for view in views]
 
 
@@ -71,10 +64,6 @@ def _of_file(said: FileView) -> View:
 
 def create_views(metrics: Iterable[Metric], user_views: Sequence[SdkView] = ()) -> list[SdkView]:
     """Make the views of a provider.
-
-    Args:
-        metrics: The metrics of the catalogue.
-        user_views: The user's own views, which come first.
 
     Returns:
         The user's views, then one a metric, then one a unit for histograms of other libraries that
