@@ -33,26 +33,13 @@ MAGIC_AT, REFRESHED_AT, OBSERVING_AT, HEADER_SLOTS = 0, 1, 2, 8
 _MEMBERS_WAIT = 2.0
 
 
+@dataclass(slots=True, init=False, eq=False, repr=False)
 class Cell:
     """The slots of one series: for each kind a segment and the place of the first slot in it.
 
     A value is stored by one statement, ``cell.counts[cell.counts_at] = value``. The views of kinds the series has no
     slots of are empty.
     """
-
-    __slots__ = (
-        "counts",
-        "counts_at",
-        "lows",
-        "lows_at",
-        "marks",
-        "marks_at",
-        "number",
-        "raw",
-        "raw_at",
-        "totals",
-        "totals_at",
-    )
 
     counts: memoryview[int]
     counts_at: int

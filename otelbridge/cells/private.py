@@ -80,8 +80,7 @@ class Descriptor:
         Raises:
             OSError: If it was closed.
         """
-        if self.look() is None:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self.stat()
         return self._number
 
     def read(self, start: int = 0, size: int | None = None) -> bytes:

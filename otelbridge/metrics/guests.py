@@ -129,7 +129,7 @@ class _Guest:
         )
 
     def match(self, instrument: Any, aggregations: Any, /, *, merged: bool, reads: Reads | None) -> Any:
-        """See `otelbridge.metrics.readers.MakeMatch`."""
+        """Make what a reader reads; see `otelbridge.metrics.readers.Storage.adopt`."""
         stream: Any = self.stream
         if isinstance(instrument, SYNCHRONOUS):
             return SharedMatch(self._view, instrument, aggregations, stream, merged=merged, reads=reads)

@@ -11,7 +11,7 @@ import errno
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from otelbridge.cells.book import Book
 from otelbridge.cells.directory import user_directory
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from otelbridge.cells.book import Cell
     from otelbridge.cells.shape import Shape
     from otelbridge.cells.shelf import Totals
+    from otelbridge.metrics.registry import StreamRegistry
 
 _PATIENCE = 0.1
 """Seconds a reader waits for what other processes observe."""
@@ -59,22 +60,6 @@ REASONS = {
 
 _SWEEP = 3600.0
 """Seconds between looks for what groups that are long over have left."""
-
-
-class Published(Protocol):
-    """The series of this process, which stand in its book."""
-
-    def tidy(self) -> None:
-        """Hide what is idle."""
-        ...
-
-    def publish(self) -> None:
-        """Write every cell again, and give a cell to each series that lacks one."""
-        ...
-
-    def move(self) -> None:
-        """Publish everything in a new book."""
-        ...
 
 
 class Processes:
@@ -112,7 +97,7 @@ class Processes:
         self._leads: dict[str, Lead] = {}
         self._cells = 0
         self._setting = directory
-        self._published: Published | None = None
+        self._published: StreamRegistry | None = None
         self._restored: list[Callable[[], object]] = []
         self._troubles = 0
         self._closed = False
@@ -155,7 +140,7 @@ class Processes:
         """What tells the group from every other, also from one of the same name before it; empty without one."""
         return f"{self.group} {self.started}" if self.group else ""
 
-    def watch(self, observe: Callable[[], None], observing: Callable[[], bool], published: Published) -> None:
+    def watch(self, observe: Callable[[], None], observing: Callable[[], bool], published: StreamRegistry) -> None:
         """Learn how to have observables observed, and what to see to every few seconds.
 
         Args:
@@ -368,7 +353,7 @@ class Processes:
             with suppress(OSError):
                 remove_orphans(directory.enter(".."))
 
-    def _heal(self, directory: GroupDirectory, shelf: Shelf, published: Published) -> None:
+    def _heal(self, directory: GroupDirectory, shelf: Shelf, published: StreamRegistry) -> None:
         """Put right what a moment without room, descriptors or a directory has left, as soon as there is one again."""
         before = self._troubles
         try:

@@ -38,21 +38,10 @@ _SECRET_PAIRS = frozenset(
 )
 # `token.type`, `password.policy`: what says something about a secret is none.
 _ABOUT = frozenset(
-    [
-        "type",
-        "name",
-        "count",
-        "length",
-        "age",
-        "status",
-        "result",
-        "kind",
-        "policy",
-        "version",
-        "provider",
-        "enabled",
-        "source",
-    ]
+    (
+        *("type", "name", "count", "length", "age", "status", "result"),
+        *("kind", "policy", "version", "provider", "enabled", "source"),
+    )
 )
 
 _CREDENTIAL = re.compile(
