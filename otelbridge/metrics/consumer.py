@@ -80,7 +80,6 @@ class Consumer(SynchronousMeasurementConsumer):
         hide: Hide = as_they_are,
     ) -> None:
         super().__init__(configuration, ())
-        self._lock = forks.lock()
         self._processes = processes
         self._streams = StreamRegistry(processes, series_limit, hide)
         self._limit = cardinality_limit
