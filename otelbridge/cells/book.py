@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otelbridge.cells.errors import UnusableError
 from otelbridge.cells.locks import held, lock_now, unlock
-from otelbridge.cells.names import DESERTED, KEYS, MEMBERS, NEW, VALUES
+from otelbridge.cells.names import DESERTED, KEYS, MEMBERS, NEW, VALUES, lineage
 from otelbridge.cells.private import create, opened
 from otelbridge.cells.records import ABSENT, retired_record, revived_record, series_record, stream_record
 from otelbridge.cells.segments import Lane, Segment, ValuesFile
@@ -19,6 +19,7 @@ from otelbridge.cells.shape import COUNTS, LOWS, MARKS, RAW, TOTALS
 from otelbridge.concurrency import forks
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from otelbridge.cells.private import Descriptor, Directory
@@ -115,29 +116,50 @@ class Book:
             UnusableError: On a system without the locks this needs.
             OSError: If the files cannot be made: no directory, no right, no room.
         """
-        directory = opened(directory)
-        uid = f"{time.time_ns():016x}-{os.getpid()}-{os.urandom(4).hex()}"
+        with cls._created(opened(directory), f"{os.getpid()}-{os.urandom(4).hex()}") as book:
+            return book
+
+    @classmethod
+    @contextlib.contextmanager
+    def replacing(cls, directory: Directory | Path, old: Book) -> Generator[Book]:
+        """Make a book that takes the place of one whose files were removed.
+
+        Readers go from the old one to the new one in one step, at the end of the block. So the block publishes in the
+        new one all that is in the old one, whose owner keeps it locked: some readers may still have its files.
+
+        Args:
+            directory: The directory of the group.
+            old: The book of this process.
+
+        Yields:
+            The book, which no other process sees yet.
+
+        Raises:
+            OSError: As `open` does.
+        """
+        with cls._created(opened(directory), lineage(old.uid)) as book:
+            yield book
+
+    @classmethod
+    @contextlib.contextmanager
+    def _created(cls, directory: Directory, line: str) -> Generator[Book]:
+        uid = f"{time.time_ns():016x}-{line}"
+        new, values = directory / (uid + NEW), directory / (uid + VALUES)
         with held(directory / MEMBERS, shared=True, wait=_MEMBERS_WAIT) as joined:
             if not joined:
                 raise UnusableError(f"{directory} is being cleared by another process; open the book again")
             (directory / DESERTED).unlink(missing_ok=True)
-            return cls._create(directory, uid)
-
-    @classmethod
-    def _create(cls, directory: Directory, uid: str) -> Book:
-        new, values = directory / (uid + NEW), directory / (uid + VALUES)
-        try:
-            keys = create(new, os.O_APPEND)
-            if not lock_now(keys.number):
-                raise UnusableError(f"another process locked the key log of {uid} before its owner")  # noqa: TRY301  # undone below
-            book = cls(uid, keys, create(values))
-            new.rename(directory / (uid + KEYS))
-        except BaseException:
-            for file in (new, values):
-                with contextlib.suppress(OSError):
-                    file.unlink()
-            raise
-        return book
+            try:
+                keys = create(new, os.O_APPEND)
+                if not lock_now(keys.number):
+                    raise UnusableError(f"another process locked the key log of {uid} before its owner")  # noqa: TRY301  # undone below
+                yield cls(uid, keys, create(values))
+                new.rename(directory / (uid + KEYS))
+            except BaseException:
+                for file in (new, values):
+                    with contextlib.suppress(OSError):
+                        file.unlink()
+                raise
 
     @property
     def refreshed(self) -> int:

@@ -169,12 +169,7 @@ def rolled(buckets: Buckets, size: int) -> list[int]:
 
 
 def joined(parts: Iterable[Distribution], max_size: int) -> Distribution:
-    """Add distributions, at the highest scale all of them have and at which the sum fits.
-
-    Args:
-        parts: What to add. One without buckets has no say in the scale.
-        max_size: The most buckets a side may have.
-    """
+    """Add distributions, at the highest scale that all with buckets have, and at which the sum fits."""
     parts = list(parts)
     filled = [part for part in parts if part.positive.counts or part.negative.counts]
     zeros = sum(part.zero_count for part in parts)
@@ -208,12 +203,7 @@ def _added(side: list[Buckets]) -> Buckets:
 
 
 def area_of(distribution: Distribution, max_size: int) -> list[int]:
-    """Give the slots of an area.
-
-    Args:
-        distribution: What it shall say; empty buckets at the ends of a side belong to its range.
-        max_size: The most buckets a side may have.
-    """
+    """Give the slots of an area; empty buckets at the ends of a side belong to its range."""
     scale, zeros, positive, negative = distribution
     blank = [0] * max_size
     return [

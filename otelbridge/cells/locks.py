@@ -93,9 +93,6 @@ def join(file: Entry) -> Descriptor:
     Args:
         file: The lock file, which is made when it is missing.
 
-    Returns:
-        It, open.
-
     Raises:
         OSError: If the file cannot be opened, is not this user's, or another process holds its lock alone.
     """

@@ -73,6 +73,11 @@ def owner_of(name: str) -> str:
     return uid if _UID.fullmatch(uid) else ""
 
 
+def lineage(uid: str) -> str:
+    """Give what the uid of a book has in common with that of a book that takes its place: all but the time."""
+    return uid.partition("-")[2]
+
+
 def uids_in(directory: Directory) -> set[str]:
     """Give the uids of the books of a group, those of the dead as well.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from otelbridge.cells.base import Base, load
 from otelbridge.cells.locks import held
 from otelbridge.cells.merge import Place, Plan, Totals
-from otelbridge.cells.names import BASE, FOLDER, KEYS, uids_in
+from otelbridge.cells.names import BASE, FOLDER, KEYS, lineage, uids_in
 from otelbridge.cells.private import opened
 from otelbridge.cells.volume import DamagedError, Volume, report
 from otelbridge.concurrency import forks
@@ -69,7 +69,7 @@ class Shelf:
             The merged values. They never fall from one read to the next while the stored ones rise.
         """
         with self._alone() as shelf:
-            return shelf._read("" if own is None else own.uid)
+            return shelf._read("" if own is None else lineage(own.uid))
 
     def live(self) -> list[str]:
         """Give the uids of the books of living processes, by age."""
@@ -96,9 +96,10 @@ class Shelf:
 
     def empty(self, own: Book | None) -> bool:
         """Tell whether there is neither a base nor another book, by one system call when nothing has changed."""
-        if self.known.bodies:
+        line, uid = ("", None) if own is None else (lineage(own.uid), own.uid)
+        # What was read of others is still there when their files were removed.
+        if self.known.bodies or any(lineage(other) != line for other in list(self._volumes)):
             return False
-        uid = None if own is None else own.uid
         try:
             status = self._directory.stat()
             state = (uid, status.st_mtime_ns, status.st_size, status.st_ino)
@@ -109,7 +110,7 @@ class Shelf:
                 for name in self._directory.names()
             )
         except OSError:
-            return not self._volumes
+            return True
         if nothing and time.time_ns() - status.st_mtime_ns > _SETTLED_NS:
             self._unchanged = state
         return nothing
@@ -153,7 +154,8 @@ class Shelf:
             # Folded since the scan. What it had counted is in a base that this view does not have yet.
         if gone:
             report("news", f"New series of the book {gone} cannot be read: its files were removed")
-        books = [self._base, *(volume for uid, volume in sorted(self._volumes.items()) if uid != own)]
+        volumes = sorted(self._volumes.items())
+        books = [self._base, *(volume for uid, volume in volumes if lineage(uid) != own)]
         planned = tuple((book, book.version, book.live) for book in books)
         if planned != self._planned:
             self._plan, self._planned = Plan(books), planned
@@ -180,14 +182,16 @@ class Shelf:
         """One try; whether nothing was folded meanwhile."""
         base = self._base if self._base.is_current() else load(self._directory / BASE, self.known)
         folded = base.content.folded
-        present = uids_in(self._directory) - folded
+        # Of the books of one process the youngest takes the place of the others.
+        latest = {lineage(uid): uid for uid in sorted(uids_in(self._directory) - folded)}
+        present = set(latest.values())
         missing = [uid for uid in sorted(present - self._volumes.keys()) if not self._open(uid)]
         if not base.is_current():
             return False
         self._base = base
         for uid in self._volumes.keys() - present:
             # A book whose files were removed by somebody else still is a living process' book.
-            if uid in folded or not self._volumes[uid].look():
+            if uid in folded or lineage(uid) in latest or not self._volumes[uid].look():
                 self._volumes.pop(uid).close()
         if missing:
             report("values file", f"The book {missing[0]} in {self._directory} has no values file")
@@ -208,7 +212,7 @@ class Shelf:
         gone = ""
         for uid, volume in list(self._volumes.items()):
             try:
-                if uid != own:
+                if lineage(uid) != own:
                     volume.update()
             except DamagedError as error:
                 report("values", str(error))

@@ -506,20 +506,32 @@ class MetricReaderStorage(BaseStorage):
         )
 
     def _name(self, instrument: Any, matches: list[Any]) -> None:
-        """Report two instruments whose streams have one name; specification, "Duplicate instrument registration"."""
+        """Report two streams of one name; specification, "Duplicate instrument registration" and "View"."""
         # Names are unique within a scope; two libraries may well measure the same thing.
         for match in matches:
             if isinstance(match._aggregation, _aggregation._DropAggregation):
                 continue
-            others = self._names.setdefault((instrument.instrumentation_scope, match._name), {})
+            scope = instrument.instrumentation_scope
+            others = self._names.setdefault((scope, match._name), {})
             first = next(iter(others), None)
             others[match] = instrument
-            if first is not None and others[first] is not instrument:
+            if first is None:
+                continue
+            if others[first] is instrument:
                 warn_once(
-                    (instrument.instrumentation_scope.name, match._name, "duplicate"),
+                    (scope.name, match._name, "views"),
+                    "Several views of %s in the scope %s export it as %s. A backend may take them for one. Name them "
+                    "apart, or leave one.",
+                    _described(first),
+                    scope.name,
+                    match._name,
+                )
+            else:
+                warn_once(
+                    (scope.name, match._name, "duplicate"),
                     "Two instruments of the scope %s are exported as %s: %s, and %s. A backend may take them for one. "
                     "Give them the same kind, unit and description, or rename one by a view.",
-                    instrument.instrumentation_scope.name,
+                    scope.name,
                     match._name,
                     _described(first),
                     _described(match),

@@ -70,6 +70,8 @@ class DeltaCheckpoint:
         """Begin a read, and give the series that were hidden since the last one."""
         if self._number <= self._reads.committed:
             self._settle()
+        if self.read_at is not None:
+            self.read_at = min(self.read_at, now)  # after the clock was set back
         # What is hidden from here on goes into the new one.
         hidden = self._hidden
         self._hidden = {}

@@ -48,13 +48,7 @@ _NAME = "guest"
 
 
 class Guests:
-    """The streams of other processes. Not for several threads at once.
-
-    Args:
-        streams: Keeps the streams, those of this process included.
-        processes: The group of processes.
-        count: How many instruments there may be.
-    """
+    """The streams of other processes. Not for several threads at once."""
 
     def __init__(self, streams: StreamRegistry, processes: Processes, count: Quota) -> None:
         self._streams = streams

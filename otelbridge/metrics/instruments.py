@@ -96,10 +96,11 @@ class _Wired:
         return handle
 
     def remove(self, attributes: Attributes = None) -> None:
-        """Forget an attribute set, until it is recorded to again: then it begins at zero.
+        """Hide an attribute set, until it is recorded to again.
 
-        Readers of deltas are still given what they have not been given yet. Where several processes are seen as one,
-        the others show it as long as they have it, and the total of all goes on when it comes back. Aggregations of
+        It comes back as it was where something still has it, as a bound handle has; else it begins at zero. Readers of
+        deltas are still given what they have not been given yet. Where several processes are seen as one, it is shown
+        as long as another one has it, an ended one included, and its total goes on when it comes back. Aggregations of
         the user's own making forget nothing. Never raises.
 
         Args:

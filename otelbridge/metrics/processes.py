@@ -91,6 +91,7 @@ class Processes:
         self._directory: GroupDirectory | None = None
         self._shelf: Shelf | None = None
         self._book: Book | None = None
+        self._replaced: Book | None = None
         self._keeper: Keeper | None = None
         # Reentrant: a signal handler may record while this thread opens the book.
         self._lock = forks.lock()
@@ -224,9 +225,10 @@ class Processes:
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: it has a book of its own, from its first measurement on."""
-        book, self._book = self._book, None
-        if book is not None:
-            book.abandon()
+        for book in (self._book, self._replaced):
+            if book is not None:
+                book.abandon()
+        self._book = self._replaced = None
         self._leads = {}
         self._cells = 0
         self.totals = None
@@ -251,9 +253,10 @@ class Processes:
             self._keeper.stop()
         for lead in self._leads.values():
             lead.release()
-        book, self._book = self._book, None
-        if book is not None:
-            book.close()
+        for book in (self._book, self._replaced):
+            if book is not None:
+                book.close()
+        self._book = self._replaced = None
         directory, self._directory = self._directory, None
         if directory is not None and self.membership is not None:
             self._leave(directory, self.membership)
@@ -357,23 +360,25 @@ class Processes:
         """Put right what a moment without room, descriptors or a directory has left, as soon as there is one again."""
         before = self._troubles
         try:
-            if not directory.exists:
+            lost = self._book is not None and not self._book.linked
+            if lost or not directory.exists:
                 directory.restore(user_directory(self._setting)[0])
                 shelf.reopen(directory)
                 for call in self._restored:
                     call()
-            if self._book is not None and not self._book.linked:
-                self._renew_book()
-                published.move()
+            if self._book is not None and lost:
+                self._replace(self._book, directory, published)
             published.publish()
         except (OSError, ValueError) as error:
             self._degrade(error)
         if self._troubles == before:
             self.degraded = self.reason = ""
 
-    def _renew_book(self) -> None:
-        with self._lock:
-            book, self._book = self._book, None
-            self._cells = 0
-        if book is not None:
-            book.close()
+    def _replace(self, old: Book, directory: GroupDirectory, published: StreamRegistry) -> None:
+        with Book.replacing(directory, old) as book:
+            self._book, self._cells = book, 0
+            published.move()
+        # Others read the old one until they look into the new directory, so it stays locked.
+        if self._replaced is not None:
+            self._replaced.close()
+        self._replaced = old

@@ -66,13 +66,7 @@ class StreamRegistry:
         return list(self._streams.values())
 
     def add(self, key: object, make: Callable[[Terms], _Made], limit: int) -> _Made:
-        """Keep a stream that is not of an instrument of ours.
-
-        Args:
-            key: What nobody else uses.
-            make: Makes it.
-            limit: How many attribute sets it keeps apart.
-        """
+        """Keep a stream that is not of an instrument of ours."""
         with self._lock:
             stream = self._streams[key] = make(Terms(limit, self.held, self._shown))
             return stream

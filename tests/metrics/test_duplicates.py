@@ -119,6 +119,19 @@ def observed(reader: Any) -> dict[str, float]:
     return {point.attributes["cache"]: point.value for point in points}
 
 
+def test_views_that_export_one_instrument_under_one_name_are_reported(caplog) -> None:
+    views = [
+        View(instrument_name="name", attribute_keys={"a"}),
+        View(instrument_name="name", attribute_keys={"b"}),
+        View(instrument_name="name", name="other"),
+        View(instrument_name="name", aggregation=DropAggregation()),
+    ]
+    build(views=views).create_counter("name")
+    (record,) = caplog.records
+    assert "Several views of the counter 'name'" in record.getMessage()
+    assert "export it as name" in record.getMessage()
+
+
 @pytest.mark.parametrize("kind", ["counter", "up_down_counter", "gauge"])
 def test_callbacks_of_identical_instruments_are_all_read_and_each_once(kind, caplog) -> None:
     reader = InMemoryMetricReader()

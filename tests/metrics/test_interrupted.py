@@ -249,11 +249,12 @@ def test_a_child_has_nothing_of_what_another_thread_was_hiding(monkeypatch, dire
     handle = played.handle(A)
     handle(5)
     inside, go = threading.Event(), threading.Event()
-    real = SumSeries.await_cell
+    real, parent = SumSeries.await_cell, os.getpid()
 
     def await_cell(self: Any, *rest: Any) -> bool:
-        inside.set()
-        go.wait(30)
+        if os.getpid() == parent:
+            inside.set()
+            assert go.wait(60)
         return real(self, *rest)
 
     monkeypatch.setattr(SumSeries, "await_cell", await_cell)
@@ -261,18 +262,17 @@ def test_a_child_has_nothing_of_what_another_thread_was_hiding(monkeypatch, dire
     thread.start()
     inside.wait(30)
     reading, writing = os.pipe()
-    go_on = go.set
     child = os.fork()
     if child == 0:
         handle(1)
         played.record(2, {"k": "b"})
         os.write(writing, b"%d" % played.collect())
         os._exit(0)
+    os.close(writing)
     os.waitpid(child, 0)
     assert os.read(reading, 10) == b"3"
     os.close(reading)
-    os.close(writing)
-    go_on()
+    go.set()
     thread.join(30)
     handle(7)
     assert played.collect() == 12
