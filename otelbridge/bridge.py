@@ -18,7 +18,6 @@ from otelbridge.metrics.introspection import observe_itself
 from otelbridge.metrics.limits import with_limits
 from otelbridge.metrics.pipeline import Pipeline, seconds_left
 from otelbridge.metrics.processes import Processes
-from otelbridge.metrics.reentrance import unless_refused
 from otelbridge.metrics.resource import create_resource
 from otelbridge.metrics.switch import switch
 from otelbridge.metrics.views import check_targets, create_views, user_views
@@ -31,6 +30,7 @@ from otelbridge.prometheus.introspection import observe_scrapes
 from otelbridge.prometheus.mount import mount
 from otelbridge.prometheus.pull import Pull
 from otelbridge.prometheus.readiness import ComponentHealth
+from otelbridge.reentrance import unless_refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -23,8 +23,8 @@ from otelbridge.config.resolve import differences, resolve
 from otelbridge.diagnostics import forget_warnings, late_warnings
 from otelbridge.errors import ConfigError
 from otelbridge.metrics._sdk import global_meter_provider
-from otelbridge.metrics.reentrance import refuses, unless_refused
 from otelbridge.metrics.switch import switch
+from otelbridge.reentrance import refuses, unless_refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

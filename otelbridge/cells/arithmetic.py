@@ -51,9 +51,6 @@ def add_totals(columns: Sequence[Sequence[float]]) -> tuple[list[float], list[fl
 def add_floats(parts: Sequence[float]) -> tuple[float, float]:
     """Add floats exactly, and round once.
 
-    Args:
-        parts: What is added.
-
     Returns:
         The rounded sum, and what it lacks of the exact one (0.0 when it is not finite). The sum of nothing but minus
         zeros is minus zero.
@@ -74,9 +71,6 @@ def _zero(parts: Sequence[float]) -> float:
 
 def expansion(parts: Sequence[float]) -> list[float]:
     """Write an exact sum as few floats.
-
-    Args:
-        parts: What is added.
 
     Returns:
         Floats of falling size whose exact sum is that of the parts; the first one is that sum, rounded.

@@ -137,9 +137,6 @@ def encode(folded: Iterable[str], log: bytes, slots: bytes) -> bytes:
         folded: The books that went into it and may still have files.
         log: Framed records.
         slots: The slots.
-
-    Returns:
-        The content of the file.
     """
     names = "\n".join(sorted(folded)).encode()
     head = _HEAD.pack(_MAGIC, 0, len(names), len(log))
@@ -151,12 +148,6 @@ def encode(folded: Iterable[str], log: bytes, slots: bytes) -> bytes:
 
 def decode(data: bytes) -> Content:
     """Read what `encode` wrote.
-
-    Args:
-        data: The content of the file.
-
-    Returns:
-        What it says.
 
     Raises:
         DamagedError: If it is not a base, or not what was written.

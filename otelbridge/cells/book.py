@@ -34,26 +34,13 @@ MAGIC_AT, REFRESHED_AT, OBSERVING_AT, HEADER_SLOTS = 0, 1, 2, 8
 _MEMBERS_WAIT = 2.0
 
 
+@dataclass(slots=True, init=False, eq=False, repr=False)
 class Cell:
     """The slots of one series: for each kind a segment and the place of the first slot in it.
 
     A value is stored by one statement, ``cell.counts[cell.counts_at] = value``. The views of kinds the series has no
     slots of are empty.
     """
-
-    __slots__ = (
-        "counts",
-        "counts_at",
-        "lows",
-        "lows_at",
-        "marks",
-        "marks_at",
-        "number",
-        "raw",
-        "raw_at",
-        "totals",
-        "totals_at",
-    )
 
     counts: memoryview[int]
     counts_at: int
@@ -121,9 +108,6 @@ class Book:
     @classmethod
     def open(cls, directory: Directory | Path) -> Book:
         """Make the book of this process.
-
-        Args:
-            directory: The directory of the group, which exists.
 
         Returns:
             The book, visible to others and locked by this process.
@@ -238,9 +222,6 @@ class Book:
     def retire(self, cell: Cell) -> None:
         """Tell the others that this process no longer has a series; its values stay part of sums.
 
-        Args:
-            cell: The cell of the series.
-
         Raises:
             OSError: If the record cannot be written.
         """
@@ -249,9 +230,6 @@ class Book:
 
     def revive(self, cell: Cell) -> None:
         """Tell the others that this process has a retired series again.
-
-        Args:
-            cell: The cell of the series.
 
         Raises:
             OSError: If the record cannot be written.

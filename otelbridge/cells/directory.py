@@ -32,9 +32,6 @@ def user_directory(setting: Path | None = None) -> tuple[Directory, str | None]:
     ``$XDG_RUNTIME_DIR``, ``/dev/shm``, ``/run``, ``$TMPDIR``, ``/tmp``, ``/var/tmp``. It has the mode 0700 and
     belongs to the user; one that another user made, or could put another one in the place of, is not used.
 
-    Args:
-        setting: The directory the user named.
-
     Returns:
         The directory, and what the user should know about the choice: that the setting could not be used, or that the
         files lie on a disk, where a store may wait until the disk has written. None when there is nothing to tell.
@@ -55,14 +52,7 @@ def user_directory(setting: Path | None = None) -> tuple[Directory, str | None]:
 
 
 def in_memory(path: Path) -> bool:
-    """Tell whether a directory lies on a file system that never writes to a disk.
-
-    Args:
-        path: The directory.
-
-    Returns:
-        Whether the system says that it does; false where it does not say.
-    """
+    """Tell whether a directory lies on a file system that never writes to a disk, as far as the system says."""
     if not sys.platform.startswith("linux"):
         return False
     try:

@@ -109,9 +109,6 @@ def begin_anew(membership: Membership) -> None:
     """Let the next start of a process that was alone begin a group of its own, as that of the last one stays.
 
     A child that finds its parent by multiprocessing follows it there when it is forked later.
-
-    Args:
-        membership: The process' place in the group that stays.
     """
     if membership.pid is not None:
         _ended[membership.pid] += 1

@@ -89,21 +89,12 @@ EMPTY: Final = Buckets(0, ())
 
 
 def row_length(max_size: int) -> int:
-    """Give the number of slots in a row.
-
-    Args:
-        max_size: The most buckets a side may have.
-    """
+    """Give the number of slots in a row whose sides have at most so many buckets."""
     return 1 + 2 * (HEAD + 2 * max_size)
 
 
 def area_start(version: int, max_size: int) -> int:
-    """Give the position in a row of the area that is valid at a version.
-
-    Args:
-        version: The version.
-        max_size: The most buckets a side may have.
-    """
+    """Give the position in a row of the area that is valid at a version."""
     return 1 + (version & 1) * (HEAD + 2 * max_size)
 
 
@@ -126,12 +117,7 @@ def excess(first: int, last: int, max_size: int) -> int:
 
 
 def coarser(buckets: Buckets, change: int) -> Buckets:
-    """Give the same counts at a lower scale.
-
-    Args:
-        buckets: The counts.
-        change: By how much the scale falls.
-    """
+    """Give the same counts at a scale that is lower by `change`."""
     offset, counts = buckets
     if not counts or not change:
         return buckets
@@ -143,12 +129,7 @@ def coarser(buckets: Buckets, change: int) -> Buckets:
 
 
 def wider(buckets: Buckets, index: int) -> Buckets:
-    """Give the same counts, with empty buckets added up to an index.
-
-    Args:
-        buckets: The counts.
-        index: An index that the range shall have.
-    """
+    """Give the same counts, with empty buckets added up to an index."""
     offset, counts = buckets
     if not counts:
         return Buckets(index, (0,))
@@ -158,11 +139,7 @@ def wider(buckets: Buckets, index: int) -> Buckets:
 
 
 def trimmed(buckets: Buckets) -> Buckets:
-    """Give the same counts without empty buckets at the ends.
-
-    Args:
-        buckets: The counts.
-    """
+    """Give the same counts without empty buckets at the ends."""
     offset, counts = buckets
     first, last = 0, len(counts)
     while first < last and not counts[first]:
@@ -173,13 +150,7 @@ def trimmed(buckets: Buckets) -> Buckets:
 
 
 def unrolled(ring: Sequence[int], start: int, stop: int) -> Buckets:
-    """Take a range out of slots in which an index has its place by its remainder.
-
-    Args:
-        ring: The slots.
-        start: First index of the range.
-        stop: The one after its last.
-    """
+    """Take the range from `start` up to `stop` out of slots in which an index has its place by its remainder."""
     if start >= stop:
         return EMPTY
     first = start % len(ring)
@@ -188,12 +159,7 @@ def unrolled(ring: Sequence[int], start: int, stop: int) -> Buckets:
 
 
 def rolled(buckets: Buckets, size: int) -> list[int]:
-    """Give the slots of which `unrolled` makes the buckets; none where there are no buckets.
-
-    Args:
-        buckets: At most `size` of them.
-        size: How many slots there are.
-    """
+    """Give the `size` slots of which `unrolled` makes the buckets; none where there are no buckets."""
     offset, counts = buckets
     if not counts:
         return []
@@ -203,12 +169,7 @@ def rolled(buckets: Buckets, size: int) -> list[int]:
 
 
 def joined(parts: Iterable[Distribution], max_size: int) -> Distribution:
-    """Add distributions, at the highest scale all of them have and at which the sum fits.
-
-    Args:
-        parts: What to add. One without buckets has no say in the scale.
-        max_size: The most buckets a side may have.
-    """
+    """Add distributions, at the highest scale that all with buckets have, and at which the sum fits."""
     parts = list(parts)
     filled = [part for part in parts if part.positive.counts or part.negative.counts]
     zeros = sum(part.zero_count for part in parts)
@@ -242,12 +203,7 @@ def _added(side: list[Buckets]) -> Buckets:
 
 
 def area_of(distribution: Distribution, max_size: int) -> list[int]:
-    """Give the slots of an area.
-
-    Args:
-        distribution: What it shall say; empty buckets at the ends of a side belong to its range.
-        max_size: The most buckets a side may have.
-    """
+    """Give the slots of an area; empty buckets at the ends of a side belong to its range."""
     scale, zeros, positive, negative = distribution
     blank = [0] * max_size
     return [
@@ -262,9 +218,6 @@ def area_of(distribution: Distribution, max_size: int) -> list[int]:
 
 def read_row(row: Sequence[int]) -> Distribution:
     """Read a row.
-
-    Args:
-        row: The slots, see `row_length`.
 
     Returns:
         What it says. Nothing for a row that no series can have written, which takes damage to the file.
@@ -294,14 +247,7 @@ def _read_side(scale: int, limits: Sequence[int], ring: Sequence[int]) -> Bucket
 
 
 def merge_rows(rows: list[list[int]]) -> list[int]:
-    """Make one row of several.
-
-    Args:
-        rows: At least one; all of the same length.
-
-    Returns:
-        A row of that length, with area 0 valid.
-    """
+    """Make one row of several that are equally long; area 0 of it is valid."""
     max_size = _max_size(rows[0])
     row = [0, *area_of(joined(map(read_row, rows), max_size), max_size)]
     return row + [0] * (len(rows[0]) - len(row))

@@ -70,9 +70,6 @@ class GroupDirectory(Directory):
     def restore(self, user: Directory) -> None:
         """Make the directory anew after it was removed. All that refers to this object goes on with the new one.
 
-        Args:
-            user: The user's directory.
-
         Raises:
             OSError: If it cannot be made.
         """
@@ -92,9 +89,6 @@ def group_directory(user: Directory | Path, name: str, started_ns: int | None = 
         user: The user's directory.
         name: The name of the group, as `otelbridge.cells.evidence` makes it.
         started_ns: When the group began, where that is known; see `GroupDirectory`.
-
-    Returns:
-        The directory.
 
     Raises:
         ValueError: If the name is none of a group.
@@ -123,9 +117,6 @@ def enter_deserted(directory: Directory) -> GroupDirectory | None:
     It stays marked as deserted, by a mark as old as the first look that found it so. While a process is in it, no other
     one removes it.
 
-    Args:
-        directory: The group's directory.
-
     Returns:
         The directory; None where a process lives in it, or it is just being removed.
 
@@ -146,9 +137,6 @@ def enter_deserted(directory: Directory) -> GroupDirectory | None:
 def has_living(directory: Directory) -> bool:
     """Tell whether a book in a group's directory has a living owner, which is quick to see.
 
-    Args:
-        directory: The directory.
-
     Raises:
         OSError: If it cannot be read.
     """
@@ -156,11 +144,7 @@ def has_living(directory: Directory) -> bool:
 
 
 def deserted_for(group: GroupDirectory) -> float:
-    """Tell for how many seconds a group has been known to be deserted; 0 where it is not marked so.
-
-    Args:
-        group: The group.
-    """
+    """Tell for how many seconds a group has been known to be deserted; 0 where it is not marked so."""
     try:
         return max(time.time() - (group / DESERTED).lstat().st_mtime, 0.0)
     except OSError:
@@ -171,9 +155,6 @@ def remove_group(group: GroupDirectory) -> bool:
     """Leave a group, and remove its directory if nobody else is in it.
 
     What its processes had counted is gone then: this is for a group that no process can join later.
-
-    Args:
-        group: The group.
 
     Returns:
         Whether the directory was removed.

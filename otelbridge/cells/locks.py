@@ -27,14 +27,7 @@ _JOIN_WAIT = 1.0
 
 
 def lock_now(descriptor: int, *, shared: bool = False) -> bool:
-    """Take a lock if nobody stands in the way.
-
-    Args:
-        descriptor: An open file.
-        shared: Whether others may hold it too.
-
-    Returns:
-        Whether it is held now.
+    """Take a lock, alone or `shared`, if nobody stands in the way; tell whether it is held now.
 
     Raises:
         OSError: If the file cannot be locked at all.
@@ -47,11 +40,7 @@ def lock_now(descriptor: int, *, shared: bool = False) -> bool:
 
 
 def unlock(descriptor: int) -> None:
-    """Give up a lock, also for copies of the descriptor in forked children.
-
-    Args:
-        descriptor: An open file.
-    """
+    """Give up a lock, also for copies of the descriptor in forked children."""
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_UN)
 
@@ -103,9 +92,6 @@ def join(file: Entry) -> Descriptor:
 
     Args:
         file: The lock file, which is made when it is missing.
-
-    Returns:
-        It, open.
 
     Raises:
         OSError: If the file cannot be opened, is not this user's, or another process holds its lock alone.

@@ -233,15 +233,7 @@ class _Columns:
         self._order = _getter(sorted(range(self._size), key=order.__getitem__))
 
     def merged(self, flat: Sequence[Any], merge: Callable[[list[Sequence[Any]]], list[Any]]) -> list[Any]:
-        """Pick and merge.
-
-        Args:
-            flat: The slots of all contributors.
-            merge: Makes one column of several.
-
-        Returns:
-            The merged slots, for `ordered`.
-        """
+        """Pick the slots of all contributors and merge those of a place; the result is for `ordered`."""
         merged: list[Any] = []
         for group in self._groups:
             columns = [pick(flat) for pick in group]
@@ -249,15 +241,7 @@ class _Columns:
         return merged
 
     def ordered(self, merged: list[Any], blank: float) -> list[Any]:
-        """Put merged slots into the order of the series.
-
-        Args:
-            merged: Slots in the order of `merged`; used up.
-            blank: What takes the place of slots missing at the end.
-
-        Returns:
-            The slots.
-        """
+        """Put what `merged` gave, which is used up, into the order of the series, with blanks at the end."""
         merged += [blank] * (self._size - len(merged))
         return list(self._order(merged))
 

@@ -80,8 +80,7 @@ class Descriptor:
         Raises:
             OSError: If it was closed.
         """
-        if self.look() is None:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self.stat()
         return self._number
 
     def read(self, start: int = 0, size: int | None = None) -> bytes:
@@ -187,11 +186,7 @@ class Directory:
         return names
 
     def enter(self, name: str, *, make: bool = False) -> Directory:
-        """Open a directory in it, or ``..``, that is this user's alone.
-
-        Args:
-            name: Its name.
-            make: Whether it is made where it is missing.
+        """Open a directory in it, or ``..``, that is this user's alone; it may be made where it is missing.
 
         Raises:
             UnusableError: If it is not a directory, another user's, or open to others.

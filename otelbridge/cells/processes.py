@@ -56,14 +56,7 @@ def started(pid: int) -> str | None:
 
 
 def started_by_ps(pid: int) -> str | None:
-    """The start time as ``ps`` tells it, for systems without ``/proc`` (macOS): to the second.
-
-    Args:
-        pid: A process id.
-
-    Returns:
-        A date, or None where ``ps`` knows no such process or is not there.
-    """
+    """The start time as ``ps`` tells it, to the second, for systems without ``/proc`` (macOS); None where it cannot."""
     try:
         answer = subprocess.run(
             ["/bin/ps", "-o", "lstart=", "-p", str(pid)],

@@ -60,16 +60,7 @@ def _framed(body: bytes) -> bytes:
 
 
 def stream_record(number: int, shape: Shape, identity: bytes) -> bytes:
-    """Frame the record that gives an identity its number.
-
-    Args:
-        number: The number, unique in its log.
-        shape: The slots of every series of the identity.
-        identity: Opaque bytes.
-
-    Returns:
-        The framed record.
-    """
+    """Frame the record that gives an identity its number."""
     merge = shape.raw_merge.encode()
     head = _STREAM.pack(STREAM, number, _RULES.index(shape.rule), *shape.widths, len(merge))
     return _framed(head + merge + identity)
@@ -83,42 +74,22 @@ def series_record(stream: int, number: int, positions: Sequence[int], attributes
         number: The number of the series, unique in its log.
         positions: The first slot of each kind, counted from the start of the values file; `ABSENT` where it has none.
         attributes: Opaque bytes.
-
-    Returns:
-        The framed record.
     """
     return _framed(SERIES_HEAD.pack(SERIES, stream, number, *positions) + attributes)
 
 
 def retired_record(number: int) -> bytes:
-    """Frame the record that says the process no longer has a series.
-
-    Args:
-        number: The number of the series.
-
-    Returns:
-        The framed record.
-    """
+    """Frame the record that says the process no longer has a series."""
     return _framed(_NUMBER.pack(RETIRED, number))
 
 
 def revived_record(number: int) -> bytes:
-    """Frame the record that says the process has a retired series again.
-
-    Args:
-        number: The number of the series.
-
-    Returns:
-        The framed record.
-    """
+    """Frame the record that says the process has a retired series again."""
     return _framed(_NUMBER.pack(REVIVED, number))
 
 
 def bodies(log: bytes) -> Bodies:
     """Take the complete records off the front of a piece of a key log.
-
-    Args:
-        log: Bytes that begin at the begin of a record.
 
     Returns:
         The bodies, how far they reach, and whether the log is damaged there.
@@ -146,12 +117,6 @@ def bodies(log: bytes) -> Bodies:
 def read_stream(body: bytes) -> Stream:
     """Read the body of a ``STREAM`` record.
 
-    Args:
-        body: As `bodies` gives it.
-
-    Returns:
-        Number, shape and identity.
-
     Raises:
         ValueError: If the body cannot be one.
     """
@@ -167,12 +132,6 @@ def read_stream(body: bytes) -> Stream:
 
 def read_number(body: bytes) -> int:
     """Read the body of a ``RETIRED`` or ``REVIVED`` record.
-
-    Args:
-        body: As `bodies` gives it.
-
-    Returns:
-        The number of the series.
 
     Raises:
         ValueError: If the body cannot be one.

@@ -55,11 +55,7 @@ class Lane:
 
 
 class ValuesFile:
-    """A file of slots, grown by segments.
-
-    Args:
-        file: The file, open for reading and writing.
-    """
+    """A file of slots, grown by segments."""
 
     def __init__(self, file: Descriptor) -> None:
         self._file = file
@@ -67,11 +63,7 @@ class ValuesFile:
         self._next = 0
 
     def ensure(self, lane: Lane, widths: Sequence[int]) -> None:
-        """Make sure that a lane has room for the slots of one series.
-
-        Args:
-            lane: Where they will be taken.
-            widths: The number of slots of each kind.
+        """Make sure that a lane has room for the slots of one series, so many of each kind.
 
         Raises:
             OSError: If the system has no room, memory or descriptor left. The lane is as useful as before.
@@ -117,15 +109,7 @@ class ValuesFile:
 
 
 def cast_slots(memory: memoryview, code: Literal["q", "d"]) -> memoryview[Any]:
-    """See bytes as slots.
-
-    Args:
-        memory: A whole number of slots.
-        code: The slots' format.
-
-    Returns:
-        The same memory, without a copy.
-    """
+    """See bytes, without a copy, as slots of a format."""
     return memory.cast("q") if code == "q" else memory.cast("d")
 
 

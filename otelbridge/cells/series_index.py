@@ -37,9 +37,6 @@ class SeriesIndex:
 
     Slots of a kind are read as few long stretches of the file.
 
-    Args:
-        uid: The name of the book.
-
     Attributes:
         uid: The name of the book.
         live: Whether its process lives.
@@ -71,9 +68,6 @@ class SeriesIndex:
 
         When an exception ends it midway, for instance that of a signal handler, the same records can be taken in again.
 
-        Args:
-            bodies: Their bodies, in order.
-
         Raises:
             ValueError: If a record makes no sense; those before it are taken in.
         """
@@ -90,14 +84,7 @@ class SeriesIndex:
             self._final = [self._read(kind) for kind in range(len(KINDS))]
 
     def values(self, kind: int) -> list[Any]:
-        """Read all slots of a kind.
-
-        Args:
-            kind: Index in `KINDS`.
-
-        Returns:
-            The slots; of raw slots, one row a series. Not to be changed.
-        """
+        """Give all slots of a kind, by its index in `KINDS`; of raw slots, one row a series. Not to be changed."""
         return self._final[kind] if self._final else self._read(kind)
 
     def _read(self, kind: int) -> list[Any]:

@@ -39,9 +39,6 @@ class Shelf:
     instance one that such a handler raises, the next one misses nothing.
 
     Nothing here raises because of a file: what cannot be read is reported once and left out.
-
-    Args:
-        directory: The directory of the group.
     """
 
     def __init__(self, directory: Directory | Path) -> None:
@@ -59,9 +56,6 @@ class Shelf:
         """Go on with another directory of the group, for instance because the first one was removed.
 
         What the last base said stays, and is written by who folds next, unless there is a base in the new one.
-
-        Args:
-            directory: The directory.
         """
         with self._alone() as shelf:
             shelf._directory = opened(directory)
@@ -69,10 +63,7 @@ class Shelf:
             shelf._base = Base(shelf._directory / BASE, self.known, trouble=gone)
 
     def read(self, own: Book | None) -> Totals:
-        """Merge what the living processes and the dead have counted.
-
-        Args:
-            own: The book of this process, which is left out.
+        """Merge what the living processes and the dead have counted, but for the book of this process.
 
         Returns:
             The merged values. They never fall from one read to the next while the stored ones rise.
@@ -81,20 +72,12 @@ class Shelf:
             return shelf._read("" if own is None else lineage(own.uid))
 
     def live(self) -> list[str]:
-        """Name the books of living processes.
-
-        Returns:
-            Their uids, by age.
-        """
+        """Give the uids of the books of living processes, by age."""
         with self._alone() as shelf:
             return [volume.uid for volume in shelf._living()]
 
     def observing(self) -> dict[str, int]:
-        """Name the living processes that have observables worth a nudge.
-
-        Returns:
-            By uid, the generation of their last refresh.
-        """
+        """Give the living processes with observables worth a nudge: by uid, the generation of their last refresh."""
         with self._alone() as shelf:
             return {volume.uid: volume.refreshed for volume in shelf._living() if volume.observing}
 
@@ -112,14 +95,7 @@ class Shelf:
             return {uid: known for uid, known, book in books if book and book.look() and book.refreshed <= known}
 
     def empty(self, own: Book | None) -> bool:
-        """Tell whether there is nothing to read, at the cost of one system call when nothing has changed.
-
-        Args:
-            own: The book of this process, which is left out.
-
-        Returns:
-            Whether there is neither a base nor another book.
-        """
+        """Tell whether there is neither a base nor another book, by one system call when nothing has changed."""
         line, uid = ("", None) if own is None else (lineage(own.uid), own.uid)
         # What was read of others is still there when their files were removed.
         if self.known.bodies or any(lineage(other) != line for other in list(self._volumes)):

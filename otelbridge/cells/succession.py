@@ -40,11 +40,6 @@ class _Record(NamedTuple):
 def recall(directory: Directory | Path, pid: int, service: str) -> str | None:
     """The group written down for a master.
 
-    Args:
-        directory: The user directory; it may not exist.
-        pid: The master's process id.
-        service: The service name.
-
     Returns:
         The group's value, or None where nothing is written down or it was about an earlier process with this pid.
     """
@@ -60,12 +55,6 @@ def remember(directory: Directory | Path, pid: int, service: str, group: str) ->
 
     Trouble (no such directory, disk full) is reported once and otherwise ignored: only workers that start after a
     SIGUSR2 and the end of the old master miss the record.
-
-    Args:
-        directory: The user directory.
-        pid: The master's process id.
-        service: The service name.
-        group: The group's value.
     """
     directory = opened(directory)
     record = json.dumps(_Record(pid, started(pid), place(), group)).encode()

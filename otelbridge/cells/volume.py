@@ -53,10 +53,6 @@ class Volume(SeriesIndex):
     def open(cls, directory: Directory | Path, uid: str) -> Volume:
         """Open the book of another process.
 
-        Args:
-            directory: The directory of the group.
-            uid: The name of the book.
-
         Returns:
             The volume; nothing of the key log of a living process is read yet, and all of that of a dead one.
 
@@ -92,11 +88,7 @@ class Volume(SeriesIndex):
         return bool(self.integers[OBSERVING_AT])
 
     def look(self) -> bool:
-        """See whether the process lives; once dead, a book stays so.
-
-        Returns:
-            `live`.
-        """
+        """See whether the process lives, and give `live`; once dead, a book stays so."""
         if self.live:
             try:
                 self.live = is_held(self._keys.number)
@@ -160,10 +152,5 @@ class Volume(SeriesIndex):
 
 
 def report(cause: str, message: str) -> None:
-    """Warn once about a file that cannot be used.
-
-    Args:
-        cause: The kind of trouble; each is reported once, so that many damaged files do not flood the log.
-        message: What is wrong with which file.
-    """
+    """Warn about a file that cannot be used: once for each kind of trouble, as there may be many such files."""
     warn_once(("cells", cause), "%s; what it holds is left out of the metrics, the rest goes on", message)

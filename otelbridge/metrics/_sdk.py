@@ -53,16 +53,12 @@ if TYPE_CHECKING:
     from contextvars import Token
 
     from opentelemetry.context import Context
-    from opentelemetry.metrics import (
-        CallbackT,
-        Instrument,
-        MeterProvider,
-        ObservableCounter,
-        ObservableGauge,
-        ObservableUpDownCounter,
-    )
     from opentelemetry.metrics import Counter as SdkApiCounter
     from opentelemetry.metrics import Histogram as SdkApiHistogram
+    from opentelemetry.metrics import (
+        Instrument,
+        MeterProvider,
+    )
     from opentelemetry.metrics import UpDownCounter as SdkApiUpDownCounter
     from opentelemetry.sdk.metrics import ExemplarReservoir
     from opentelemetry.sdk.metrics._internal.instrument import _Instrument  # pyright: ignore[reportPrivateUsage]
@@ -84,40 +80,13 @@ if TYPE_CHECKING:
 
     class SdkGauge(ApiGauge): ...
 
-    class SdkMeter:
+    class SdkMeter(_api.Meter):
         _instrument_registration_lock: Any
         _instrument_ids_lock: Any
         _instrument_ids: dict[str, Any]
         _instrumentation_scope: InstrumentationScope
 
         def __init__(self, scope: Any, consumer: Any, *, _meter_config: Any) -> None: ...
-
-        def create_counter(self, name: str, unit: str = "", description: str = "") -> SdkApiCounter: ...
-
-        def create_up_down_counter(self, name: str, unit: str = "", description: str = "") -> SdkApiUpDownCounter: ...
-
-        def create_gauge(self, name: str, unit: str = "", description: str = "") -> ApiGauge: ...
-
-        def create_histogram(
-            self,
-            name: str,
-            unit: str = "",
-            description: str = "",
-            *,
-            explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
-        ) -> SdkApiHistogram: ...
-
-        def create_observable_counter(
-            self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
-        ) -> ObservableCounter: ...
-
-        def create_observable_up_down_counter(
-            self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
-        ) -> ObservableUpDownCounter: ...
-
-        def create_observable_gauge(
-            self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
-        ) -> ObservableGauge: ...
 
     class ViewInstrumentMatch:
         _name: str
@@ -208,48 +177,16 @@ _INSTRUMENTS: dict[str, Any] = {
 INSTRUMENT_KINDS = tuple(_INSTRUMENTS)
 """The names `kind_name` gives."""
 
+# What is only handed on, besides what is made here.
 __all__ = [
-    "INSTRUMENT_KINDS",
     "ApiGauge",
     "Gauge",
     "InstrumentationScope",
-    "Measurement",
-    "MetricReaderStorage",
     "SdkCounter",
     "SdkGauge",
     "SdkHistogram",
-    "SdkMeter",
     "SdkUpDownCounter",
     "SynchronousMeasurementConsumer",
-    "ViewInstrumentMatch",
-    "YieldingView",
-    "adopt_locks",
-    "advised_boundaries",
-    "attribute_key",
-    "attributes_of",
-    "clean_attributes",
-    "create_aggregation",
-    "create_instrument",
-    "default_view",
-    "describe_keys",
-    "filter_keys",
-    "global_meter_provider",
-    "global_tracer_provider",
-    "is_enabled",
-    "is_registered",
-    "kind_name",
-    "kind_of",
-    "notice_restart",
-    "on_first_span",
-    "preferences",
-    "process_resource",
-    "register_reader",
-    "registered_readers",
-    "reservoir_of",
-    "unobserved",
-    "view_description",
-    "view_keys",
-    "view_name",
 ]
 
 
@@ -380,12 +317,12 @@ class YieldingView(View):
     Args:
         before: The views that come first.
         unadvised_only: Whether to leave alone the instruments that bring boundaries of their own.
-        instrument_type: As for `View`.
-        instrument_name: As for `View`.
-        instrument_unit: As for `View`.
-        attribute_keys: As for `View`.
-        aggregation: As for `View`.
-        merge: As for `otelbridge.metrics.view.View`.
+        instrument_type: As for `otelbridge.metrics.view.View`, as all that follow.
+        instrument_name: Likewise.
+        instrument_unit: Likewise.
+        attribute_keys: Likewise.
+        aggregation: Likewise.
+        merge: Likewise.
     """
 
     def __init__(
@@ -437,9 +374,6 @@ def _literal(pattern: str | None) -> str | None:
 def kind_of(match: ViewInstrumentMatch) -> Kind | None:
     """Tell which of our kinds the aggregation of a match is.
 
-    Args:
-        match: A match of the SDK.
-
     Returns:
         The kind; None where only the SDK can aggregate (drop, the user's own).
     """
@@ -469,15 +403,7 @@ def reservoir_of(match: ViewInstrumentMatch) -> ExemplarReservoir:
 
 
 def create_aggregation(match: ViewInstrumentMatch, attributes: Mapping[str, AnyValue]) -> Any:
-    """Make one more aggregation of a match, as the SDK does for a new attribute set.
-
-    Args:
-        match: The match.
-        attributes: The attribute set, which the view's filter has passed or need not pass.
-
-    Returns:
-        An aggregation of the SDK.
-    """
+    """Make one more aggregation of a match, as the SDK does for a new attribute set."""
     aggregation: Any = match._view._aggregation
     if isinstance(aggregation, DefaultAggregation):
         aggregation = match._instrument_class_aggregation[match._instrument.__class__]
@@ -714,16 +640,6 @@ def kind_name(instrument: object) -> str:
 
 def create_instrument(kind: str, name: str, scope: InstrumentationScope, unit: str, description: str) -> Any:
     """Make an instrument that belongs to no meter.
-
-    Args:
-        kind: Name of its kind, see `kind_name`.
-        name: Its name.
-        scope: Its scope.
-        unit: Its unit.
-        description: Its description.
-
-    Returns:
-        An instrument of the SDK.
 
     Raises:
         KeyError: There is no such kind of instrument.

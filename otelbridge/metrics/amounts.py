@@ -38,13 +38,7 @@ def exact(amount: object) -> int | float | None:
 
 
 def reject(name: str, amount: float | Decimal | object, *, negative: bool) -> None:
-    """Say once that a measurement is left out, and why.
-
-    Args:
-        name: The instrument.
-        amount: What the caller gave.
-        negative: Whether its sign was the trouble.
-    """
+    """Say once that a measurement is left out, and why."""
     reason = "it cannot go down" if negative else "it takes finite numbers"
     try:
         text = f"{amount!r:.100}"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import CallbackOptions
 
+from otelbridge.concurrency.timeouts import BlockedError, TimeLimitedRunner
 from otelbridge.concurrency.turn import Turn, on_behalf
 from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.metrics.observations import observations
-from otelbridge.metrics.patience import BlockedError, Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +34,7 @@ class Callbacks:
     """
 
     def __init__(self) -> None:
-        self._patience: Patience[int, list[Measurement]] = Patience("otelbridge-callbacks", _SHARE)
+        self._runner: TimeLimitedRunner[int, list[Measurement]] = TimeLimitedRunner("otelbridge-callbacks", _SHARE)
         self._turn = Turn("a read")
         self._forking: int | None = None
 
@@ -44,7 +44,7 @@ class Callbacks:
         It waits for those that run, though not for long, and not for those that were given up.
         """
         # A callback that forks would wait for itself.
-        inside = threading.current_thread() is self._patience.thread
+        inside = threading.current_thread() is self._runner.thread
         if not inside and self._turn.lock.acquire(timeout=_BEFORE_FORK):
             self._forking = threading.get_ident()
 
@@ -58,11 +58,11 @@ class Callbacks:
     def after_fork(self) -> None:
         """Begin anew in a forked child, which has none of the threads."""
         self._forking = None
-        self._patience.after_fork()
+        self._runner.after_fork()
 
     def close(self) -> None:
         """End the thread. What is observed later is observed by who asks."""
-        self._patience.close()
+        self._runner.close()
 
     def observe(self, instruments: Sequence[Any], timeout_millis: float) -> Mapping[int, Sequence[Measurement]]:
         """Run the callbacks of instruments.
@@ -82,7 +82,7 @@ class Callbacks:
         def run() -> tuple[dict[int, list[Measurement]], dict[int, BaseException]]:
             seconds = deadline - monotonic()
             options = CallbackOptions(min(seconds, _LONGEST) * 1000)
-            return self._patience.run({id(each): _job(each, options) for each in instruments}, seconds)
+            return self._runner.run({id(each): _job(each, options) for each in instruments}, seconds)
 
         with late_warnings:
             found, errors = self._turn.run(run)

@@ -80,7 +80,6 @@ class Consumer(SynchronousMeasurementConsumer):
         hide: Hide = as_they_are,
     ) -> None:
         super().__init__(configuration, ())
-        self._lock = forks.lock()
         self._processes = processes
         self._streams = StreamRegistry(processes, series_limit, hide)
         self._limit = cardinality_limit
@@ -206,10 +205,6 @@ class Consumer(SynchronousMeasurementConsumer):
 
     def collect(self, metric_reader: Any, timeout_millis: float = 10_000) -> Any:
         """Give a reader its data.
-
-        Args:
-            metric_reader: The reader.
-            timeout_millis: How long callbacks may take.
 
         Returns:
             The data, as the SDK's consumer gives it. None where a callback, a signal handler or a finalizer asks in the

@@ -7,6 +7,7 @@ data point has.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import inf
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -29,44 +30,30 @@ if TYPE_CHECKING:
     from otelbridge.metrics.streams import Sharing
 
 
+@dataclass(slots=True, eq=False)
 class Reading:
     """A sum or a last value now. The names are those of the SDK's `NumberDataPoint`."""
 
-    __slots__ = ("attributes", "exemplars", "start_time_unix_nano", "time_unix_nano", "value")
-
-    def __init__(self, attributes: Any, start: int | None) -> None:
-        self.attributes = attributes
-        self.start_time_unix_nano = start
-        self.time_unix_nano = 0
-        self.value: int | float = 0
-        self.exemplars: Sequence[Any] = ()
+    attributes: Any
+    start_time_unix_nano: int | None
+    time_unix_nano: int = 0
+    value: int | float = 0
+    exemplars: Sequence[Any] = ()
 
 
+@dataclass(slots=True, eq=False)
 class HistogramReading:
     """A histogram now. The names are those of the SDK's `HistogramDataPoint`; ``min`` and ``max`` are lifetime ones."""
 
-    __slots__ = (
-        "attributes",
-        "bucket_counts",
-        "exemplars",
-        "explicit_bounds",
-        "max",
-        "min",
-        "start_time_unix_nano",
-        "sum",
-        "time_unix_nano",
-    )
-
-    def __init__(self, attributes: Any, start: int | None, bounds: tuple[float, ...]) -> None:
-        self.attributes = attributes
-        self.start_time_unix_nano = start
-        self.time_unix_nano = 0
-        self.explicit_bounds = bounds
-        self.bucket_counts: list[int] = []
-        self.sum: int | float = 0
-        self.min: int | float = inf
-        self.max: int | float = -inf
-        self.exemplars: Sequence[Any] = ()
+    attributes: Any
+    start_time_unix_nano: int | None
+    explicit_bounds: tuple[float, ...]
+    time_unix_nano: int = 0
+    bucket_counts: Sequence[int] = ()
+    sum: int | float = 0
+    min: int | float = inf
+    max: int | float = -inf
+    exemplars: Sequence[Any] = ()
 
     @property
     def count(self) -> int:
@@ -74,20 +61,18 @@ class HistogramReading:
         return sum(self.bucket_counts)
 
 
+@dataclass(slots=True, eq=False)
 class SummaryReading:
     """A summary now, with the names OTLP has."""
 
-    __slots__ = ("attributes", "count", "exemplars", "quantiles", "start_time_unix_nano", "sum", "time_unix_nano")
-
-    def __init__(self, attributes: Any, start: int | None) -> None:
-        self.attributes = attributes
-        self.start_time_unix_nano = start
-        self.time_unix_nano = 0
-        self.count = 0
-        self.sum: int | float = 0
-        self.quantiles: Sequence[tuple[float, float]] = ()
-        """Quantiles with their values."""
-        self.exemplars: Sequence[Any] = ()
+    attributes: Any
+    start_time_unix_nano: int | None
+    time_unix_nano: int = 0
+    count: int = 0
+    sum: int | float = 0
+    quantiles: Sequence[tuple[float, float]] = ()
+    """Quantiles with their values."""
+    exemplars: Sequence[Any] = ()
 
 
 class CurrentStream:
@@ -150,9 +135,6 @@ class Current:
     def read(self, storage: Storage) -> tuple[Resource, list[CurrentStream]]:
         """Read everything.
 
-        Args:
-            storage: What `MeterProvider.visit` gives.
-
         Returns:
             The resource, and the streams that have series. The readings in them hold until the next call.
         """
@@ -198,15 +180,7 @@ class _Kept:
         self.start: int | None = None
 
     def align(self, series: list[Any], new: Callable[[Any], Any]) -> list[Any]:
-        """Give the reading of each series.
-
-        Args:
-            series: All series there are now, compared by what they are.
-            new: Makes the reading of a series that was not there before.
-
-        Returns:
-            The readings in the same order: the same list as before while it is the same series.
-        """
+        """Give the reading of each series in the same order: the same list as before while it is the same series."""
         if series != self.series:
             known = dict(zip(map(id, self.series), self.readings, strict=True))
             self.readings = [known.get(id(each)) or new(each) for each in series]

@@ -32,11 +32,7 @@ class Reads:
 
 
 class DeltaCheckpoint:
-    """The totals of a stream's series at the last read of one reader.
-
-    Args:
-        reads: The reads of the reader.
-    """
+    """The totals of a stream's series at the last read of one reader."""
 
     def __init__(self, reads: Reads) -> None:
         self.read_at: int | None = None
@@ -72,14 +68,7 @@ class DeltaCheckpoint:
         return self._extremes.get(series, (inf, -inf))
 
     def begin(self, now: int) -> list[Series]:
-        """Begin a read.
-
-        Args:
-            now: The time, in nanoseconds since the epoch.
-
-        Returns:
-            The series that were hidden since the last read.
-        """
+        """Begin a read, and give the series that were hidden since the last one."""
         self._settle()
         if self.read_at is not None:
             self.read_at = min(self.read_at, now)  # after the clock was set back
@@ -92,11 +81,7 @@ class DeltaCheckpoint:
         return list(self._due)
 
     def since(self, series: Series, total: Any) -> Any:
-        """Give the total of a series at the last read.
-
-        Args:
-            series: The series.
-            total: Its total now, as the next read will be given it.
+        """Give the total of a series at the last read, and note the one the next read is given.
 
         Returns:
             The total before; None where it was never read, and inherited nothing.

@@ -37,9 +37,6 @@ class Finder:
     The first attribute keys seen become the schema: their values are fetched by one C call, whatever the
     order they were given in. Sets with other keys are remembered by their items. Sets with two or more
     values that are no strings, and values that cannot be remembered safely, are looked up each time.
-
-    Args:
-        stream: Where series come from.
     """
 
     __slots__ = ("__weakref__", "_by_items", "_stream", "by_schema", "fetch", "single", "width")
@@ -62,9 +59,6 @@ class Finder:
 
         Args:
             attributes: A non-empty mapping, or whatever the caller gave instead.
-
-        Returns:
-            The series.
         """
         try:
             items = (*attributes.items(),)
@@ -81,11 +75,7 @@ class Finder:
         return series
 
     def drop(self, gone: Collection[Series]) -> None:
-        """Remember some series no longer, so that they can be freed.
-
-        Args:
-            gone: The series. One that is looked up at this very moment may be remembered all the same.
-        """
+        """Remember some series no longer, so that they can be freed, unless one is looked up at this very moment."""
         for cache in (self.by_schema, self._by_items):
             # Copied by one C call, since somebody may record meanwhile.
             for key, entry in cache.copy().items():

@@ -57,12 +57,6 @@ class Foreign:
     def decode(cls, code: bytes) -> Foreign:
         """Read what `encode` wrote.
 
-        Args:
-            code: The bytes.
-
-        Returns:
-            The metric.
-
         Raises:
             ValueError: The bytes are something else.
         """
@@ -83,13 +77,7 @@ class Source(Protocol):
     """Where foreign metrics come from."""
 
     def join(self, streams: StreamRegistry, processes: Processes | None, limit: int) -> None:
-        """Learn where the streams are kept; called once.
-
-        Args:
-            streams: Keeps the streams.
-            processes: The group of processes; None for one that is alone.
-            limit: Attribute sets that a stream keeps apart.
-        """
+        """Learn where the streams are kept; called once."""
         ...
 
     @property

@@ -48,13 +48,7 @@ _NAME = "guest"
 
 
 class Guests:
-    """The streams of other processes. Not for several threads at once.
-
-    Args:
-        streams: Keeps the streams, those of this process included.
-        processes: The group of processes.
-        count: How many instruments there may be.
-    """
+    """The streams of other processes. Not for several threads at once."""
 
     def __init__(self, streams: StreamRegistry, processes: Processes, count: Quota) -> None:
         self._streams = streams
@@ -65,12 +59,7 @@ class Guests:
         self._wired: WeakSet[Storage] = WeakSet()
 
     def wire(self, storage: Storage, totals: Totals | None) -> None:
-        """Let a reader read what there is now.
-
-        Args:
-            storage: What the reader reads.
-            totals: What the other processes have; None where there is none.
-        """
+        """Let a reader read what there is now."""
         found = self._processes.variants.all(totals)
         settled = (found, len(self._streams.own))
         if settled != self._settled:
@@ -134,7 +123,7 @@ class _Guest:
         )
 
     def match(self, instrument: Any, aggregations: Any, /, *, merged: bool, reads: Reads | None) -> Any:
-        """See `otelbridge.metrics.readers.MakeMatch`."""
+        """Make what a reader reads; see `otelbridge.metrics.readers.Storage.adopt`."""
         stream: Any = self.stream
         if isinstance(instrument, SYNCHRONOUS):
             return SharedMatch(self._view, instrument, aggregations, stream, merged=merged, reads=reads)

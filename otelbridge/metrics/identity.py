@@ -105,12 +105,6 @@ class StreamIdentity:
     def decode(cls, code: bytes) -> Self:
         """Read what `encode` wrote.
 
-        Args:
-            code: The bytes.
-
-        Returns:
-            The identity.
-
         Raises:
             ValueError: The bytes are something else.
         """
@@ -147,25 +141,12 @@ def details_of(identity: bytes) -> dict[str, Any]:
 
 
 def encode_attributes(attributes: Mapping[str, AnyValue]) -> bytes:
-    """Write an attribute set.
-
-    Args:
-        attributes: A cleaned set.
-
-    Returns:
-        The same bytes for the same set in any order.
-    """
+    """Write a cleaned attribute set: the same bytes for the same set in any order."""
     return _dump([[key, _marked(attributes[key])] for key in sorted(attributes)])
 
 
 def decode_attributes(code: bytes) -> dict[str, AnyValue]:
     """Read what `encode_attributes` wrote.
-
-    Args:
-        code: The bytes.
-
-    Returns:
-        The set, in the order of its keys.
 
     Raises:
         ValueError: The bytes are something else.

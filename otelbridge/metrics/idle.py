@@ -51,9 +51,5 @@ class Idle:
         return idle
 
     def drop(self, series: Series) -> None:
-        """Remember a series no longer.
-
-        Args:
-            series: The series.
-        """
+        """Remember a series no longer."""
         self._seen.pop(series, None)

@@ -25,12 +25,7 @@ _MAX_NAMES = 100
 
 
 def observe_itself(provider: MeterProvider, processes: Processes | None) -> None:
-    """Record the metrics of the domain ``self`` for as long as a provider works.
-
-    Args:
-        provider: The provider, which is read and recorded to.
-        processes: The group of processes it belongs to; None for one that counts for itself.
-    """
+    """Record the metrics of the domain ``self`` for as long as a provider works."""
     meter = provider.get_meter(catalogue.DOMAIN.meter, __version__)
     observe(meter, catalogue.OVERFLOW, lambda: _overflow(provider.overflowing()))
     observe(meter, catalogue.SERIES, lambda: [Observation(provider.held)])
@@ -41,16 +36,7 @@ def observe_itself(provider: MeterProvider, processes: Processes | None) -> None
 
 
 def watch_collections(meter: Meter, component: str, name: str) -> Callable[[float], None]:
-    """Record how long a reader takes.
-
-    Args:
-        meter: The meter.
-        component: The kind of the reader.
-        name: The reader.
-
-    Returns:
-        What records the seconds of one collection.
-    """
+    """Give what records how many seconds a reader takes for a collection."""
     metric = catalogue.COLLECTION_DURATION
     histogram = meter.create_histogram(metric.name, metric.unit, metric.brief)
     attributes = {"otel.component.name": name, "otel.component.type": component}
@@ -58,13 +44,7 @@ def watch_collections(meter: Meter, component: str, name: str) -> Callable[[floa
 
 
 def observe(meter: Meter, metric: Metric, read: Read) -> None:
-    """Record an observable metric of the catalogue.
-
-    Args:
-        meter: The meter.
-        metric: The metric.
-        read: Called at each collection; gives what there is to observe.
-    """
+    """Record an observable metric of the catalogue."""
 
     def callback(_options: CallbackOptions) -> Iterable[Observation]:
         return read()

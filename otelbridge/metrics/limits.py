@@ -79,12 +79,7 @@ class Limits:
         self._by_kind = _checked(getattr(reader, "cardinality_limits", None) or {})
 
     def of(self, view: View, instrument: Any) -> Limit:
-        """Give the limit of a stream.
-
-        Args:
-            view: The view that makes it.
-            instrument: The instrument.
-        """
+        """Give the limit of a stream."""
         said: int | None = getattr(view, "cardinality_limit", None)
         if said is not None:
             return Limit(said)
@@ -114,11 +109,7 @@ class Terms:
 
 
 def positive(name: str, value: int) -> int:
-    """Give a limit as it is.
-
-    Args:
-        name: The setting.
-        value: Its value.
+    """Give a limit as it is, where it is one.
 
     Raises:
         ConfigError: It is not positive.
@@ -144,13 +135,7 @@ def _checked(limits: object) -> Mapping[str, int]:
 
 
 def report_overflow(name: str, limit: int, sets: Iterable[Mapping[str, Any]]) -> None:
-    """Say once that a stream has reached its limit.
-
-    Args:
-        name: The stream.
-        limit: Its limit.
-        sets: The attribute sets it keeps apart.
-    """
+    """Say once that a stream has reached its limit."""
     values: dict[str, set[str]] = {}
     for attributes in sets:
         for key, value in attributes.items():

@@ -41,16 +41,7 @@ _ADDING = ("sum", "livesum", PER_WORKER)
 
 
 def merge_rule(instrument: Any, kind: Kind, wanted: MergeRule | None) -> MergeRule:
-    """Decide how the processes' values of a stream become one.
-
-    Args:
-        instrument: The instrument.
-        kind: How its measurements are aggregated.
-        wanted: What the view says, if anything.
-
-    Returns:
-        The rule.
-    """
+    """Decide how the processes' values of a stream become one: as the view wants it, if it wants anything."""
     if wanted is None:
         if isinstance(instrument, sdk.UpDownCounter) and instrument.name.endswith(_IN_FLIGHT):
             return "livesum"
@@ -61,16 +52,7 @@ def merge_rule(instrument: Any, kind: Kind, wanted: MergeRule | None) -> MergeRu
 
 
 def shape_of(kind: Kind, rule: MergeRule, *, observed: bool) -> Shape:
-    """Give the slots a series has in its cell.
-
-    Args:
-        kind: How measurements are aggregated.
-        rule: How processes are merged.
-        observed: Whether values come from callbacks, and may cease to.
-
-    Returns:
-        The shape.
-    """
+    """Give the slots a series has in its cell. Where values come from callbacks, they may cease to."""
     if kind.name == "last" or (observed and rule not in _ADDING):
         return Shape(Rule.LAST if rule == PER_WORKER else Rule(rule), marks=2)
     cells_rule = Rule.SUM if rule not in ("livesum", PER_WORKER) else Rule.LIVE_SUM

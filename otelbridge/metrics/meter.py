@@ -27,11 +27,6 @@ class Meter(SdkMeter):
 
     Observable instruments stay the SDK's: they are read when a reader collects, off the recording path. One that is
     asked for again is read by the callbacks of both.
-
-    Args:
-        scope: The instrumentation scope.
-        consumer: Connects instruments with the readers.
-        config: The SDK's configuration of the meter.
     """
 
     def __init__(self, scope: Any, consumer: Consumer, config: Any) -> None:

@@ -27,13 +27,6 @@ def observations(instrument: Any, options: CallbackOptions) -> Iterator[Measurem
 
     What the SDK logs at every collection, traceback and all, is one line here, and what a callback raises ends it and
     nothing else, even ``SystemExit``.
-
-    Args:
-        instrument: An observable instrument of the SDK.
-        options: What callbacks are told.
-
-    Yields:
-        What was observed.
     """
     if not is_enabled(instrument):
         return

@@ -92,9 +92,6 @@ class Pipeline:
     def force_flush(self, timeout: float) -> bool:
         """Push what is recorded now, to all destinations at the same time.
 
-        Args:
-            timeout: Seconds for it.
-
         Returns:
             Whether every destination acknowledged it.
         """
@@ -106,9 +103,6 @@ class Pipeline:
 
     def shutdown(self, timeout: float) -> bool:
         """Push once more and stop every reader. Stopping twice is harmless.
-
-        Args:
-            timeout: Seconds for all of it.
 
         Returns:
             Whether the last push arrived everywhere, and every reader stopped without an error.

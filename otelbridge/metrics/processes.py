@@ -11,7 +11,7 @@ import errno
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from otelbridge.cells.book import Book
 from otelbridge.cells.directory import user_directory
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from otelbridge.cells.book import Cell
     from otelbridge.cells.shape import Shape
     from otelbridge.cells.shelf import Totals
+    from otelbridge.metrics.registry import StreamRegistry
 
 _PATIENCE = 0.1
 """Seconds a reader waits for what other processes observe."""
@@ -59,18 +60,6 @@ REASONS = {
 
 _SWEEP = 3600.0
 """Seconds between looks for what groups that are long over have left."""
-
-
-class Published(Protocol):
-    """The series of this process, which stand in its book."""
-
-    def tidy(self) -> None:
-        """Hide what is idle."""
-        ...
-
-    def publish(self) -> None:
-        """Write every cell again, and give a cell to each series that lacks one in the book there is now."""
-        ...
 
 
 class Processes:
@@ -109,7 +98,7 @@ class Processes:
         self._leads: dict[str, Lead] = {}
         self._cells = 0
         self._setting = directory
-        self._published: Published | None = None
+        self._published: StreamRegistry | None = None
         self._restored: list[Callable[[], object]] = []
         self._trouble: Exception | None = None
         self._closed = False
@@ -152,7 +141,7 @@ class Processes:
         """What tells the group from every other, also from one of the same name before it; empty without one."""
         return f"{self.group} {self.started}" if self.group else ""
 
-    def watch(self, observe: Callable[[], None], observing: Callable[[], bool], published: Published) -> None:
+    def watch(self, observe: Callable[[], None], observing: Callable[[], bool], published: StreamRegistry) -> None:
         """Learn how to have observables observed, and what to see to every few seconds.
 
         Args:
@@ -165,11 +154,7 @@ class Processes:
             self._keeper.watch(observe, observing)
 
     def on_restore(self, call: Callable[[], object]) -> None:
-        """Have a function called whenever the directory, which was removed, was made anew: nothing is in it.
-
-        Args:
-            call: The function.
-        """
+        """Have a function called whenever the directory, which was removed, was made anew: nothing is in it."""
         self._restored.append(call)
 
     def attend(self) -> None:
@@ -179,11 +164,6 @@ class Processes:
 
     def place(self, identity: bytes, shape: Shape, code: bytes) -> Cell | None:
         """Give a series of this process its cell.
-
-        Args:
-            identity: The stream.
-            shape: The slots of its series.
-            code: The attribute set.
 
         Returns:
             The cell; None where there is none to be had, which `degraded` then explains.
@@ -200,19 +180,11 @@ class Processes:
         return cell
 
     def retire(self, cell: Cell) -> None:
-        """Tell the others that this process has forgotten a series.
-
-        Args:
-            cell: The cell of the series; what it holds stays part of sums.
-        """
+        """Tell the others that this process has forgotten a series."""
         self._note(Book.retire, cell)
 
     def revive(self, cell: Cell) -> None:
-        """Tell the others that this process has a forgotten series again.
-
-        Args:
-            cell: The cell of the series.
-        """
+        """Tell the others that this process has a forgotten series again."""
         self._note(Book.revive, cell)
 
     def _note(self, note: Callable[[Book, Cell], None], cell: Cell) -> None:
@@ -243,11 +215,7 @@ class Processes:
             warn_once(("processes", "read"), "Reading the other processes failed: %r", error)
 
     def lead(self, purpose: str) -> bool:
-        """Tell whether this process is the one that does something for all; true where it has no group.
-
-        Args:
-            purpose: What is to be done by one, for instance ``push``.
-        """
+        """Tell whether this process does something, such as to ``push``, for all; true where it has no group."""
         if self._directory is None:
             return True
         lead = self._leads.get(purpose)
@@ -271,19 +239,11 @@ class Processes:
                 self._keeper.start()
 
     def owe(self, destination: str) -> None:
-        """Leave the directory to the next start, unless all that was counted arrives at a destination; see `settle`.
-
-        Args:
-            destination: What tells it from the others.
-        """
+        """Leave the directory to the next start, unless all that was counted arrives at a destination; see `settle`."""
         self._owed.add(destination)
 
     def settle(self, destination: str) -> None:
-        """Note that all that was counted has arrived at a destination.
-
-        Args:
-            destination: See `owe`.
-        """
+        """Note that all that was counted has arrived at a destination; see `owe`."""
         self._owed.discard(destination)
 
     def close(self) -> None:
@@ -396,7 +356,7 @@ class Processes:
             with suppress(OSError):
                 remove_orphans(directory.enter(".."))
 
-    def _heal(self, directory: GroupDirectory, shelf: Shelf, published: Published) -> None:
+    def _heal(self, directory: GroupDirectory, shelf: Shelf, published: StreamRegistry) -> None:
         """Put right what a moment without room, descriptors or a directory has left, as soon as there is one again."""
         self._trouble = None
         try:
@@ -414,7 +374,7 @@ class Processes:
         if self._trouble is None:
             self.degraded = self.reason = ""
 
-    def _replace(self, old: Book, directory: GroupDirectory, published: Published) -> None:
+    def _replace(self, old: Book, directory: GroupDirectory, published: StreamRegistry) -> None:
         with Book.replacing(directory, old) as book:
             self._book, self._cells, self._trouble = book, 0, None
             published.publish()

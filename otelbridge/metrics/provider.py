@@ -22,7 +22,7 @@ from otelbridge.metrics.consumer import Consumer
 from otelbridge.metrics.limits import DEFAULT_LIMIT, DEFAULT_SERIES_LIMIT, positive
 from otelbridge.metrics.meter import Meter
 from otelbridge.metrics.quota import DEFAULT_INSTRUMENT_LIMIT
-from otelbridge.metrics.reentrance import refuses
+from otelbridge.reentrance import refuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -171,11 +171,7 @@ class MeterProvider(SdkMeterProvider):
         return self._consumer.overflowing()
 
     def add_source(self, source: Source) -> None:
-        """Show what another client measures as if it were ours.
-
-        Args:
-            source: Where it comes from; it belongs to this provider from now on.
-        """
+        """Show what another client measures as if it were ours. The source belongs to this provider from now on."""
         self._consumer.add_source(source)
 
     def visit(self, metric_reader: MetricReader, read: Callable[[Storage], _T], timeout_millis: float = 10_000) -> _T:

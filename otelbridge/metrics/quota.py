@@ -39,11 +39,7 @@ class Quota:
         return True
 
     def take(self) -> bool:
-        """Ask for one more.
-
-        Returns:
-            Whether there may be one more; it counts then.
-        """
+        """Ask for one more; where there may be one, it counts."""
         with self._lock:
             if self.used < self.limit:
                 self.used += 1
@@ -51,10 +47,6 @@ class Quota:
         return self.admits()
 
     def add(self, number: int) -> None:
-        """Count things that are there already, asked for or not.
-
-        Args:
-            number: How many; negative for those that are gone.
-        """
+        """Count things that are there already, asked for or not; a negative number is of those that are gone."""
         with self._lock:
             self.used += number

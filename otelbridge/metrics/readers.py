@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from math import inf
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter, UpDownCounter
@@ -48,11 +48,8 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes
 
     from otelbridge.metrics.exponential import ExponentialSeries
-    from otelbridge.metrics.kinds import Kind
-    from otelbridge.metrics.limits import Limit, Limits
-    from otelbridge.metrics.observed import ObservedStream
-    from otelbridge.metrics.quota import Quota
-    from otelbridge.metrics.secrets import Hide
+    from otelbridge.metrics.limits import Limits
+    from otelbridge.metrics.registry import StreamRegistry
     from otelbridge.metrics.series import HistogramSeries, LastSeries, Series, SumSeries
     from otelbridge.metrics.streams import Stream
 
@@ -96,15 +93,7 @@ class SharedMatch(ViewInstrumentMatch):
     def collect(
         self, collection_aggregation_temporality: AggregationTemporality, collection_start_nanos: int
     ) -> Sequence[Any] | None:
-        """Give this reader's points.
-
-        Args:
-            collection_aggregation_temporality: What the reader wants.
-            collection_start_nanos: Time of the collection, in nanoseconds since the epoch.
-
-        Returns:
-            Data points; None when there are none.
-        """
+        """Give this reader's points; None when there are none."""
         del collection_aggregation_temporality  # known since the match was made
         point_of = _POINTS[self.stream.kind.name]
         now = max(collection_start_nanos, self.latest_start)
@@ -278,36 +267,6 @@ _POINTS: dict[str, Callable[..., Any]] = {
 }
 
 
-class MakeMatch(Protocol):
-    """Makes the match of a stream that is not selected by views."""
-
-    def __call__(self, instrument: Any, aggregations: Any, /, *, merged: bool, reads: Reads | None) -> SharedMatch:
-        """Make it; see `SharedMatch`."""
-        ...
-
-
-class Streams(Protocol):
-    """Gives the streams that readers share."""
-
-    def share(self, instrument: Any, view: View, kind: Kind, limit: Limit) -> Stream:
-        """Give the stream of a synchronous instrument."""
-        ...
-
-    def observe(self, instrument: Any, view: View, kind: Kind, limit: Limit) -> ObservedStream:
-        """Give the stream of an observable instrument."""
-        ...
-
-    @property
-    def held(self) -> Quota:
-        """How many attribute sets all streams may keep apart together."""
-        ...
-
-    @property
-    def hide(self) -> Hide:
-        """Hides what may not be shown of an attribute set."""
-        ...
-
-
 class Storage(MetricReaderStorage):
     """What one reader reads.
 
@@ -326,7 +285,7 @@ class Storage(MetricReaderStorage):
         temporality: Any,
         aggregations: Any,
         limits: Limits,
-        streams: Streams,
+        streams: StreamRegistry,
         *,
         merged: bool,
     ) -> None:
@@ -355,7 +314,7 @@ class Storage(MetricReaderStorage):
         """Give the matches of an instrument, making them the first time."""
         return self._get_or_init_view_instrument_match(instrument)
 
-    def adopt(self, source: object, makers: Mapping[Any, MakeMatch]) -> None:
+    def adopt(self, source: object, makers: Mapping[Any, Callable[..., SharedMatch]]) -> None:
         """Read streams that come from elsewhere, and those that were adopted before no longer.
 
         Args:

@@ -66,26 +66,13 @@ class StreamRegistry:
         return list(self._streams.values())
 
     def add(self, key: object, make: Callable[[Terms], _Made], limit: int) -> _Made:
-        """Keep a stream that is not of an instrument of ours.
-
-        Args:
-            key: What nobody else uses.
-            make: Makes it.
-            limit: How many attribute sets it keeps apart.
-
-        Returns:
-            The stream.
-        """
+        """Keep a stream that is not of an instrument of ours."""
         with self._lock:
             stream = self._streams[key] = make(Terms(limit, self.held, self._shown))
             return stream
 
     def drop(self, key: object) -> None:
-        """Keep a stream no longer.
-
-        Args:
-            key: What `add` was given.
-        """
+        """Keep a stream no longer that was given to `add`."""
         with self._lock:
             stream = self._streams.pop(key, None)
         if stream is not None:
@@ -107,17 +94,7 @@ class StreamRegistry:
             stream.after_fork()
 
     def share(self, instrument: Any, view: View, kind: Kind, limit: Limit) -> Stream:
-        """Give the stream of a synchronous instrument.
-
-        Args:
-            instrument: The instrument.
-            view: The view that selected it.
-            kind: How measurements are aggregated.
-            limit: How many attribute sets are kept apart.
-
-        Returns:
-            The stream; the same one for the same arguments.
-        """
+        """Give the stream of a synchronous instrument: the same one for the same arguments."""
         key = (id(instrument), id(view), kind, limit.sets)
         with self._lock:
             stream = self._streams.get(key)
@@ -129,17 +106,7 @@ class StreamRegistry:
             return stream
 
     def observe(self, instrument: Any, view: View, kind: Kind, limit: Limit) -> ObservedStream:
-        """Give the stream of an observable instrument in a group of processes.
-
-        Args:
-            instrument: The instrument.
-            view: The view that selected it.
-            kind: How observations are aggregated: ``sum`` or ``last``.
-            limit: How many attribute sets are kept apart.
-
-        Returns:
-            The stream; the same one for the same arguments.
-        """
+        """Give the stream of an observable instrument in a group of processes, likewise."""
         key = (id(instrument), id(view), kind, limit.sets)
         with self._lock:
             stream = self._streams.get(key)

@@ -93,14 +93,7 @@ def detect_os() -> Mapping[str, ResourceValue]:
 
 
 def detect_container(proc: Path = Path("/proc/self")) -> Mapping[str, ResourceValue]:
-    """Detect ``container.id`` from the control group, or from the mounts under cgroup v2.
-
-    Args:
-        proc: The process's folder under ``/proc``.
-
-    Returns:
-        The id, or nothing outside a container.
-    """
+    """Detect ``container.id`` from the control group, or from the mounts under cgroup v2, where there is one."""
     mounts = [line for line in _lines(proc / "mountinfo") if "/containers/" in line or "/docker/" in line]
     for line in (*_lines(proc / "cgroup"), *mounts):
         match = _CONTAINER_ID.search(line)
@@ -111,9 +104,6 @@ def detect_container(proc: Path = Path("/proc/self")) -> Mapping[str, ResourceVa
 
 def detect_kubernetes(environ: Mapping[str, str] = os.environ) -> Mapping[str, ResourceValue]:
     """Detect ``k8s.*`` from the environment, where the downward API puts it.
-
-    Args:
-        environ: The environment.
 
     Returns:
         What the environment says; in a pod without the downward API at least the pod's name, which

@@ -35,14 +35,11 @@ _OCTAVE = (1 << MAX_SCALE) - 1
 
 
 def finest_index(amount: int | float) -> int:
-    """Give the bucket of an amount at the highest scale; shifted right by n, it is the one at a scale n lower.
+    """Give the bucket of a positive amount at the highest scale; shifted right by n, it is the one at a scale n lower.
 
     Between powers of two it is the nearest the logarithm comes to, which may be off by one as the data model allows; no
     value is ever on the wrong side of a power of two. The smallest normal double and everything below it share a
     bucket.
-
-    Args:
-        amount: Positive and finite.
     """
     index = floor(log(amount) * _PER_E)
     # The logarithm is off by far less than a bucket, so only the buckets beside a power of two can be mistaken.
@@ -84,14 +81,7 @@ class Exponential:
 
     @classmethod
     def of(cls, distribution: Distribution, total: int | float, low: int | float, high: int | float) -> Self:
-        """Make one of its buckets.
-
-        Args:
-            distribution: The buckets, for instance of a row.
-            total: The sum.
-            low: The minimum.
-            high: The maximum.
-        """
+        """Make one of its buckets."""
         count = distribution.zero_count + sum(distribution.positive.counts) + sum(distribution.negative.counts)
         return cls(*distribution, total, low, high, count)
 
@@ -102,13 +92,7 @@ class Exponential:
 
 
 def merge(a: Exponential, b: Exponential, max_size: int) -> Exponential:
-    """Add two histograms. The counts are those of one that had recorded everything.
-
-    Args:
-        a: One.
-        b: The other.
-        max_size: The most buckets a side may have.
-    """
+    """Add two histograms. The counts are those of one that had recorded everything."""
     both = joined((a.distribution, b.distribution), max_size)
     return Exponential.of(both, a.sum + b.sum, min(a.min, b.min), max(a.max, b.max))
 
@@ -180,12 +164,7 @@ class Side:
         """Position of the range, likewise."""
 
     def widened(self, start: int, stop: int) -> Side:
-        """Give the same counts under another range.
-
-        Args:
-            start: First index of the range.
-            stop: The one after its last.
-        """
+        """Give the same counts under another range."""
         side = Side(self.shift, start, stop, self.counts)
         side.cell, side.counts_at, side.range_at = self.cell, self.counts_at, self.range_at
         return side
@@ -223,11 +202,7 @@ def sides_of(buckets: Distribution, max_size: int, cell: Cell | None = None, are
 
 
 def buckets_of(sides: Sides) -> Distribution:
-    """Give what was counted; the inverse of `sides_of`.
-
-    Args:
-        sides: What a series counts in.
-    """
+    """Give what was counted; the inverse of `sides_of`."""
     positive, negative, zero = sides
     return Distribution(
         MAX_SCALE - positive.shift,

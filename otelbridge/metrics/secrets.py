@@ -38,21 +38,10 @@ _SECRET_PAIRS = frozenset(
 )
 # `token.type`, `password.policy`: what says something about a secret is none.
 _ABOUT = frozenset(
-    [
-        "type",
-        "name",
-        "count",
-        "length",
-        "age",
-        "status",
-        "result",
-        "kind",
-        "policy",
-        "version",
-        "provider",
-        "enabled",
-        "source",
-    ]
+    (
+        *("type", "name", "count", "length", "age", "status", "result"),
+        *("kind", "policy", "version", "provider", "enabled", "source"),
+    )
 )
 
 _CREDENTIAL = re.compile(
@@ -71,9 +60,6 @@ _CREDENTIAL = re.compile(
 
 def hide_secrets(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     """Hide what looks like a credential.
-
-    Args:
-        attributes: A cleaned attribute set.
 
     Returns:
         The same object where there is none; else a new set with `HIDDEN` in its place. Each key is reported once.

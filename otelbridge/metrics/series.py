@@ -109,11 +109,7 @@ class Series:
         return _unlocked if LOCK_FREE else cast("AbstractContextManager[Any]", _lock)
 
     def record(self, amount: int | float) -> None:
-        """Take a measurement. `otelbridge.metrics.writers` does the same without the calls.
-
-        Args:
-            amount: An exact int or float.
-        """
+        """Take a measurement. `otelbridge.metrics.writers` does the same without the calls."""
         if LOCK_FREE:
             self._put(amount)
             return
@@ -132,19 +128,11 @@ class Series:
         raise NotImplementedError
 
     def observe(self, value: int | float | None) -> None:
-        """Replace the value by what a callback observed.
-
-        Args:
-            value: The value; None when it is no longer observed.
-        """
+        """Replace the value by what a callback observed; by None when it is no longer observed."""
         raise NotImplementedError
 
     def clear(self, start: int) -> None:
-        """Begin anew, as a forked child does.
-
-        Args:
-            start: The new beginning, in nanoseconds since the epoch.
-        """
+        """Begin anew, as a forked child does."""
         self.start = start
         self.inherited = None
 
@@ -168,19 +156,11 @@ class Series:
         raise NotImplementedError
 
     def load(self, cell: Cell) -> None:
-        """Count what a cell holds. The series is new, and nothing else knows it.
-
-        Args:
-            cell: The cell of a series of the same kind.
-        """
+        """Count what a cell holds. The series is new, and nothing else knows it."""
         raise NotImplementedError
 
     def attach(self, cell: Cell | None) -> None:
-        """Publish in a cell from now on, what is there now included.
-
-        Args:
-            cell: The cell; None for no publishing at all.
-        """
+        """Publish in a cell from now on, what is there now included; None for no publishing at all."""
         self.cell = cell
         self.publish()
 

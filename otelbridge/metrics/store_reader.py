@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
 
 class StoreReader(MetricReader):
-    """A reader that knows whether its provider is ours, and is given what any other collects.
-
-    Args:
-        preferred_temporality: See the SDK's.
-        preferred_aggregation: See the SDK's.
-    """
+    """A reader that knows whether its provider is ours, and is given what any other collects."""
 
     def __init__(
         self,
@@ -35,11 +30,7 @@ class StoreReader(MetricReader):
         self._collected: Callable[[float], None] | None = None
 
     def watch(self, collected: Callable[[float], None]) -> None:
-        """Have somebody told how long it takes to read everything.
-
-        Args:
-            collected: Is given the seconds, each time.
-        """
+        """Have each time told how many seconds it takes to read everything."""
         self._collected = collected
 
     def _tell(self, began: float) -> None:

@@ -175,9 +175,6 @@ class Stream:
     def find(self, attributes: Attributes) -> Any:
         """Find or make the series of an attribute set. The slow way; a `Finder` remembers what it gave.
 
-        Args:
-            attributes: What the caller gave; None means no attributes.
-
         Returns:
             The series, or the overflow series when the limit is reached.
         """
@@ -203,11 +200,7 @@ class Stream:
         return series is self._overflow
 
     def remove(self, attributes: Attributes) -> None:
-        """Hide the series of an attribute set, until it is recorded to again.
-
-        Args:
-            attributes: The attribute set; what the view leaves out does not matter.
-        """
+        """Hide the series of an attribute set, until it is recorded to again."""
         key = encode_attributes(self._kept(attributes))
         series = self._series.get(key)
         if series is not None:

@@ -50,6 +50,9 @@ _NOTHING = _Nothing()
 class _Plug:
     """What all switch instruments share: how to make the real one, and the one in use."""
 
+    method = ""
+    """Name of the meter's method that makes the real one."""
+
     def __init__(self, name: str, create: Callable[[api.Meter], Any]) -> None:
         self._name = name
         self._create = create
@@ -67,24 +70,12 @@ class _Plug:
         self._target = target
 
     def bind(self, attributes: Attributes) -> Any:
-        """Resolve an attribute set once with the provider connected now.
-
-        Args:
-            attributes: The attribute set.
-
-        Returns:
-            The provider's handle, whose recording method takes the amount alone; None where the provider
-            has no such thing.
-        """
+        """Resolve an attribute set once with the provider connected now; None where that has no such thing."""
         bind = getattr(self._target, "bind", None)
         return None if bind is None else bind(attributes)
 
     def remove(self, attributes: Attributes = None) -> None:
-        """Forget an attribute set with the provider connected now, where it can; see `MeterProvider` of this package.
-
-        Args:
-            attributes: The attribute set.
-        """
+        """Forget an attribute set with the provider connected now, where that can; see our `MeterProvider`."""
         remove = getattr(self._target, "remove", None)
         if remove is not None:
             remove(attributes)
@@ -93,7 +84,7 @@ class _Plug:
         warn_once((self._name, "raised"), "Recording to %s raised %r. %s.", self._name, error, _CAUSE)
 
 
-class _SwitchCounter(_Plug, api.Counter):
+class _Adding(_Plug):
     def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
             self._target.add(amount, attributes, context)
@@ -101,15 +92,17 @@ class _SwitchCounter(_Plug, api.Counter):
             self._lost(error)
 
 
-class _SwitchUpDownCounter(_Plug, api.UpDownCounter):
-    def add(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
-        try:
-            self._target.add(amount, attributes, context)
-        except Exception as error:
-            self._lost(error)
+class _SwitchCounter(_Adding, api.Counter):
+    method = "create_counter"
+
+
+class _SwitchUpDownCounter(_Adding, api.UpDownCounter):
+    method = "create_up_down_counter"
 
 
 class _SwitchHistogram(_Plug, api.Histogram):
+    method = "create_histogram"
+
     def record(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
             self._target.record(amount, attributes, context)
@@ -118,6 +111,8 @@ class _SwitchHistogram(_Plug, api.Histogram):
 
 
 class _SwitchGauge(_Plug, ApiGauge):
+    method = "create_gauge"
+
     def set(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
         try:
             self._target.set(amount, attributes, context)
@@ -125,13 +120,16 @@ class _SwitchGauge(_Plug, ApiGauge):
             self._lost(error)
 
 
-class _SwitchObservableCounter(_Plug, api.ObservableCounter): ...
+class _SwitchObservableCounter(_Plug, api.ObservableCounter):
+    method = "create_observable_counter"
 
 
-class _SwitchObservableUpDownCounter(_Plug, api.ObservableUpDownCounter): ...
+class _SwitchObservableUpDownCounter(_Plug, api.ObservableUpDownCounter):
+    method = "create_observable_up_down_counter"
 
 
-class _SwitchObservableGauge(_Plug, api.ObservableGauge): ...
+class _SwitchObservableGauge(_Plug, api.ObservableGauge):
+    method = "create_observable_gauge"
 
 
 class SwitchMeter(api.Meter):
@@ -183,39 +181,40 @@ class SwitchMeter(api.Meter):
             warn_once((self._name, "refused"), "The meter %r was refused, it stays silent: %s", self._name, error)
             return None
 
-    def _make(self, kind: type[Any], identity: tuple[object, ...], create: Callable[[api.Meter], Any]) -> Any:
+    def _make(self, kind: type[_Plug], *said: str, **advice: Any) -> Any:
+        identity = (kind, *said, *advice.values())
+        return self._plug(identity, lambda meter: getattr(meter, kind.method)(*said, **advice))
+
+    def _observe(self, kind: type[_Plug], callbacks: Sequence[CallbackT] | None, name: str, *rest: str) -> Any:
+        # Told apart by their callbacks too; the provider reads those of both.
+        kept = reusable(callbacks)
+        identity = (kind, name, *rest, *map(identify, kept))
+        return self._plug(identity, lambda meter: add_callbacks(getattr(meter, kind.method)(name, kept, *rest), kept))
+
+    def _plug(self, identity: tuple[Any, ...], create: Callable[[api.Meter], Any]) -> Any:
         # An identical request gets the same instrument: a caller that creates one a request must not
-        # grow the process, and the SDK would give it the same storage anyway. Observable instruments are
-        # told apart by their callbacks too; the provider reads those of both.
-        key = (kind, *identity)
+        # grow the process, and the SDK would give it the same storage anyway.
         with late_warnings, self._lock:
-            plug = self._plugs.get(key)
+            plug = self._plugs.get(identity)
             if plug is None:
-                plug = kind(str(identity[0]), create)
+                kind, name, *_ = identity
+                plug = kind(str(name), create)
                 if self._instruments is not None and self._instruments.take():
                     plug.connect(self._meter)
-                    self._plugs[key] = plug
+                    self._plugs[identity] = plug
             return plug
 
     def create_counter(self, name: str, unit: str = "", description: str = "") -> api.Counter:
         """Create a counter; see the OpenTelemetry API."""
-        return self._make(
-            _SwitchCounter, (name, unit, description), lambda meter: meter.create_counter(name, unit, description)
-        )
+        return self._make(_SwitchCounter, name, unit, description)
 
     def create_up_down_counter(self, name: str, unit: str = "", description: str = "") -> api.UpDownCounter:
         """Create an up-down counter; see the OpenTelemetry API."""
-        return self._make(
-            _SwitchUpDownCounter,
-            (name, unit, description),
-            lambda meter: meter.create_up_down_counter(name, unit, description),
-        )
+        return self._make(_SwitchUpDownCounter, name, unit, description)
 
     def create_gauge(self, name: str, unit: str = "", description: str = "") -> ApiGauge:
         """Create a gauge; see the OpenTelemetry API."""
-        return self._make(
-            _SwitchGauge, (name, unit, description), lambda meter: meter.create_gauge(name, unit, description)
-        )
+        return self._make(_SwitchGauge, name, unit, description)
 
     def create_histogram(
         self,
@@ -227,44 +226,25 @@ class SwitchMeter(api.Meter):
     ) -> api.Histogram:
         """Create a histogram; see the OpenTelemetry API."""
         advisory = _boundaries(name, explicit_bucket_boundaries_advisory)
-        return self._make(
-            _SwitchHistogram,
-            (name, unit, description, advisory),
-            lambda meter: meter.create_histogram(name, unit, description, explicit_bucket_boundaries_advisory=advisory),
-        )
+        return self._make(_SwitchHistogram, name, unit, description, explicit_bucket_boundaries_advisory=advisory)
 
     def create_observable_counter(
         self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
     ) -> api.ObservableCounter:
         """Create an observable counter; see the OpenTelemetry API."""
-        kept = reusable(callbacks)
-        return self._make(
-            _SwitchObservableCounter,
-            (name, unit, description, *map(identify, kept)),
-            lambda meter: add_callbacks(meter.create_observable_counter(name, kept, unit, description), kept),
-        )
+        return self._observe(_SwitchObservableCounter, callbacks, name, unit, description)
 
     def create_observable_up_down_counter(
         self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
     ) -> api.ObservableUpDownCounter:
         """Create an observable up-down counter; see the OpenTelemetry API."""
-        kept = reusable(callbacks)
-        return self._make(
-            _SwitchObservableUpDownCounter,
-            (name, unit, description, *map(identify, kept)),
-            lambda meter: add_callbacks(meter.create_observable_up_down_counter(name, kept, unit, description), kept),
-        )
+        return self._observe(_SwitchObservableUpDownCounter, callbacks, name, unit, description)
 
     def create_observable_gauge(
         self, name: str, callbacks: Sequence[CallbackT] | None = None, unit: str = "", description: str = ""
     ) -> api.ObservableGauge:
         """Create an observable gauge; see the OpenTelemetry API."""
-        kept = reusable(callbacks)
-        return self._make(
-            _SwitchObservableGauge,
-            (name, unit, description, *map(identify, kept)),
-            lambda meter: add_callbacks(meter.create_observable_gauge(name, kept, unit, description), kept),
-        )
+        return self._observe(_SwitchObservableGauge, callbacks, name, unit, description)
 
 
 def _boundaries(name: str, advisory: Sequence[float] | None) -> tuple[float, ...] | None:

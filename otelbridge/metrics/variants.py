@@ -42,11 +42,7 @@ class Variants:
         self._index = _Index(None, 0, {})
 
     def all(self, totals: Totals | None) -> Mapping[bytes, Sequence[Variant]]:
-        """Give every identity there is, by key. The same object as long as there is no other one.
-
-        Args:
-            totals: What the other processes have; None where there is none.
-        """
+        """Give every identity there is, by key. The same object as long as there is no other one."""
         if totals is None:
             return {}
         index = self._index
@@ -55,12 +51,7 @@ class Variants:
         return index.variants
 
     def of(self, key: bytes, totals: Totals | None) -> Sequence[Variant]:
-        """Give the identities of one key.
-
-        Args:
-            key: What `otelbridge.metrics.identity.key_of` gives.
-            totals: See `all`.
-        """
+        """Give the identities of one key."""
         return self.all(totals).get(key, ())
 
 
@@ -82,10 +73,6 @@ def spread(bounds: Sequence[float], over: Sequence[float]) -> list[int] | None:
 
     Each goes into the lowest bucket that is sure to hold it, so what is counted up to a boundary that both have is the
     same by either, and up to no boundary is anything counted that may lie above it.
-
-    Args:
-        bounds: Upper bounds of the buckets.
-        over: Upper bounds of the others.
 
     Returns:
         For each bucket the index of the other one; None where they are the same.

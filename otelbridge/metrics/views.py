@@ -41,40 +41,12 @@ _SLIP = 0.94
 
 
 def user_views(views: Iterable[SdkView | FileView]) -> list[SdkView]:
-    """Make the user's views: those of a file are data until now.
-
-    Args:
-        views: What the configuration holds.
-
-    Returns:
-        Views, in the same order.
-    """
-    return [_of_file(view) if isinstance(view, FileView) else view for view in views]
-
-
-def _of_file(said: FileView) -> View:
-    return View(
-        instrument_type=said.instrument_type,
-        instrument_name=said.instrument_name,
-        meter_name=said.meter_name,
-        meter_version=said.meter_version,
-        meter_schema_url=said.meter_schema_url,
-        name=said.name,
-        description=said.description,
-        attribute_keys=None if said.attribute_keys is None else set(said.attribute_keys),
-        aggregation=said.aggregation,
-        instrument_unit=said.instrument_unit,
-        exclude_attribute_keys=said.exclude_attribute_keys,
-        cardinality_limit=said.cardinality_limit,
-    )
+    """Make the user's views: those of a file are data until now."""
+    return [View(**vars(view)) if isinstance(view, FileView) else view for view in views]
 
 
 def create_views(metrics: Iterable[Metric], user_views: Sequence[SdkView] = ()) -> list[SdkView]:
     """Make the views of a provider.
-
-    Args:
-        metrics: The metrics of the catalogue.
-        user_views: The user's own views, which come first.
 
     Returns:
         The user's views, then one a metric, then one a unit for histograms of other libraries that

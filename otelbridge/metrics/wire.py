@@ -45,13 +45,6 @@ def tag(field: int, kind: int) -> bytes:
 def unsigned(field: int, value: int) -> bytes:
     """Write a field of type ``uint32``, ``uint64`` or an enumeration.
 
-    Args:
-        field: Number of the field.
-        value: Zero or more, below 2**64.
-
-    Returns:
-        The field.
-
     Raises:
         ValueError: The value is negative or too large.
     """

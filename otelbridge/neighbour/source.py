@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otelbridge.concurrency import forks
+from otelbridge.concurrency.timeouts import TimeLimitedRunner
 from otelbridge.concurrency.turn import on_behalf
 from otelbridge.diagnostics import late_warnings, log_waiting, origin_of, warn_once
 from otelbridge.metrics.foreign import Foreign, is_foreign
-from otelbridge.metrics.patience import Patience
 from otelbridge.neighbour import client
 from otelbridge.neighbour.baseline import Baseline, counting
 from otelbridge.neighbour.rows import read
@@ -65,7 +65,7 @@ class Neighbour:
         self._registry: Any = registry if not isinstance(registry, (str, bool)) else None
         if registry is True:
             self._registry = client.default_registry(required=True)
-        self._patience: Patience[Collector, Rows] = Patience("otelbridge-neighbour", _SHARE)
+        self._runner: TimeLimitedRunner[Collector, Rows] = TimeLimitedRunner("otelbridge-neighbour", _SHARE)
         self._seconds = patience / _SHARE
         # Now: what looks it up may import, and a child forked meanwhile could never import that.
         self._scope = InstrumentationScope(client.PACKAGE, client.version())
@@ -146,7 +146,7 @@ class Neighbour:
         )
         # While somebody reads, prometheus_client's locks are taken, and would be for ever in the child. So nobody
         # reads until the fork is over, unless it is the reading itself that forks.
-        inside = threading.current_thread() is self._patience.thread
+        inside = threading.current_thread() is self._runner.thread
         if not inside and self._round.acquire(timeout=_PATIENCE):
             self._forking = threading.get_ident()
             self._before = _joined(self._answers(self._read(own), own).values()) if own else None
@@ -162,7 +162,7 @@ class Neighbour:
         """See `otelbridge.metrics.foreign.Source`."""
         before = self._before
         self.after_fork_in_parent()
-        self._patience.after_fork()
+        self._runner.after_fork()
         self._met = set()
         if not client.keeps_shared_values():
             self._baseline = Baseline(self._last if before is None else before)
@@ -180,7 +180,7 @@ class Neighbour:
 
     def close(self) -> None:
         """Let the thread that reads end."""
-        self._patience.close()
+        self._runner.close()
 
     def _held(self) -> list[Held]:
         registry = self._registry
@@ -230,7 +230,7 @@ class Neighbour:
         return [] if self._shared is None else [client.Held(self._shared, own=True, mode=None)]
 
     def _read(self, held: Sequence[Held]) -> dict[Held, Rows]:
-        results, errors = self._patience.run(
+        results, errors = self._runner.run(
             {each.collector: on_behalf(partial(_rows, each)) for each in held}, self._seconds
         )
         for collector, error in errors.items():

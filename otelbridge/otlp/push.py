@@ -13,7 +13,6 @@ from otelbridge.concurrency.turn import engaged
 from otelbridge.diagnostics import warn
 from otelbridge.metrics._sdk import unobserved
 from otelbridge.metrics.current import Current
-from otelbridge.metrics.reentrance import refuses
 from otelbridge.metrics.store_reader import StoreReader
 from otelbridge.otlp.deltas import Deltas
 from otelbridge.otlp.encoding import Encoder
@@ -24,6 +23,7 @@ from otelbridge.otlp.requests import MAX_REQUEST
 from otelbridge.otlp.schedule import Schedule
 from otelbridge.otlp.ticker import Ticker
 from otelbridge.otlp.verdict import Outcome, failed
+from otelbridge.reentrance import refuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -99,7 +99,7 @@ def test_start_and_stop_leave_no_thread() -> None:
         options = otelbridge.PrometheusOptions(mode="server", port=0)
         bridge = otelbridge.init(prometheus=options, instrument=[], prometheus_client=registry)
         assert "mine_total 1.0" in bridge.render()
-        queue = bridge._pipeline.provider._consumer._sources[0]._patience
+        queue = bridge._pipeline.provider._consumer._sources[0]._runner
         thread = queue.thread
         otelbridge.shutdown()
         thread.join(60)

@@ -8,12 +8,12 @@ import threading
 import time
 import weakref
 
-from otelbridge.metrics.patience import BlockedError, Patience
+from otelbridge.concurrency.timeouts import BlockedError, TimeLimitedRunner
 from tests.cells.servers import eventually
 
 
-def test_patience_gives_results_and_errors_and_keeps_one_thread() -> None:
-    patience: Patience[str, int] = Patience("patience-test", 0.5)
+def test_a_runner_gives_results_and_errors_and_keeps_one_thread() -> None:
+    runner: TimeLimitedRunner[str, int] = TimeLimitedRunner("runner-test", 0.5)
     threads = set()
 
     def note() -> int:
@@ -24,14 +24,14 @@ def test_patience_gives_results_and_errors_and_keeps_one_thread() -> None:
         raise SystemExit(3)
 
     for _ in range(3):
-        results, errors = patience.run({"a": note, "b": fail, "c": note}, 20)
+        results, errors = runner.run({"a": note, "b": fail, "c": note}, 20)
         assert results == {"a": 7, "c": 7}
         assert list(errors) == ["b"]
         assert isinstance(errors["b"], SystemExit)
     assert len(threads) == 1
-    assert patience.run({}, 20) == ({}, {})
-    thread = patience.thread
-    patience.close()
+    assert runner.run({}, 20) == ({}, {})
+    thread = runner.thread
+    runner.close()
     assert thread
     thread.join(60)
     assert not thread.is_alive()
@@ -39,17 +39,17 @@ def test_patience_gives_results_and_errors_and_keeps_one_thread() -> None:
 
 def test_where_threads_are_replaced_later_whoever_asks_does_the_jobs(monkeypatch) -> None:
     """As gevent does that comes late: what starts then runs in the thread that starts it, once that gives way."""
-    patience: Patience[str, int] = Patience("patience-test", 0.5)
+    runner: TimeLimitedRunner[str, int] = TimeLimitedRunner("runner-test", 0.5)
     monkeypatch.setattr(_thread, "start_new_thread", lambda *_: None)
-    assert patience.run({"a": threading.get_ident}, 20) == ({"a": threading.get_ident()}, {})
+    assert runner.run({"a": threading.get_ident}, 20) == ({"a": threading.get_ident()}, {})
     monkeypatch.undo()
-    results, _ = patience.run({"a": threading.get_ident}, 20)
+    results, _ = runner.run({"a": threading.get_ident}, 20)
     assert results["a"] != threading.get_ident()
-    patience.close()
+    runner.close()
 
 
 def test_a_job_that_hangs_is_left_until_it_is_back() -> None:
-    patience: Patience[str, str] = Patience("patience-test", 0.25)
+    runner: TimeLimitedRunner[str, str] = TimeLimitedRunner("runner-test", 0.25)
     go, begun = threading.Event(), []
 
     def hang() -> str:
@@ -59,62 +59,62 @@ def test_a_job_that_hangs_is_left_until_it_is_back() -> None:
 
     jobs = {"first": lambda: "1", "hangs": hang, "hangs too": hang, "last": lambda: "2"}
     for _ in range(2):
-        results, errors = patience.run(jobs, 0.4)
+        results, errors = runner.run(jobs, 0.4)
         assert results == {"first": "1", "last": "2"}
         assert set(errors) == {"hangs", "hangs too"}
         assert all(isinstance(error, BlockedError) for error in errors.values())
     assert len(begun) == 2
     go.set()
     deadline = time.monotonic() + 60
-    while patience.run(jobs, 0.4)[0].get("hangs") != "back":
+    while runner.run(jobs, 0.4)[0].get("hangs") != "back":
         assert time.monotonic() < deadline
-    patience.close()
+    runner.close()
 
 
 def test_many_slow_jobs_have_an_end_together() -> None:
-    patience: Patience[int, None] = Patience("patience-test", 0.25)
+    runner: TimeLimitedRunner[int, None] = TimeLimitedRunner("runner-test", 0.25)
     began = time.monotonic()
-    results, errors = patience.run({at: lambda: time.sleep(0.05) for at in range(1000)}, 0.4)
+    results, errors = runner.run({at: lambda: time.sleep(0.05) for at in range(1000)}, 0.4)
     assert time.monotonic() - began < 30  # a thousand of them would take longer
     assert len(results) + len(errors) == 1000
     assert errors
-    patience.close()
+    runner.close()
 
 
 def test_one_that_comes_back_just_when_it_is_given_up_is_not_left_out_for_ever() -> None:
     """Whether a job has come back is decided once; who is blamed for what another one took stays out for good."""
-    patience: Patience[int, int] = Patience("patience-test", 0.5)
+    runner: TimeLimitedRunner[int, int] = TimeLimitedRunner("runner-test", 0.5)
     for at in range(150):
         seconds = 0.002 + at % 5 * 0.0002
-        results, errors = patience.run({1: lambda: time.sleep(0.001) or 1, 2: lambda: time.sleep(0.001) or 2}, seconds)
+        results, errors = runner.run({1: lambda: time.sleep(0.001) or 1, 2: lambda: time.sleep(0.001) or 2}, seconds)
         assert results.keys() | errors.keys() == {1, 2}
         assert not results.keys() & errors.keys()
     deadline = time.monotonic() + 60
-    while patience.run({1: lambda: 1, 2: lambda: 2}, 20)[0] != {1: 1, 2: 2}:
+    while runner.run({1: lambda: 1, 2: lambda: 2}, 20)[0] != {1: 1, 2: 2}:
         assert time.monotonic() < deadline
-    patience.close()
+    runner.close()
 
 
 def test_nothing_is_begun_once_nobody_waits() -> None:
-    patience: Patience[str, str] = Patience("patience-test", 0.5)
+    runner: TimeLimitedRunner[str, str] = TimeLimitedRunner("runner-test", 0.5)
     go, begun = threading.Event(), []
     jobs = {"hangs": lambda: str(go.wait(30)), "next": lambda: begun.append(1) or "next"}
-    results, errors = patience.run(jobs, 0.4)
+    results, errors = runner.run(jobs, 0.4)
     assert results == {"next": "next"}
     assert set(errors) == {"hangs"}
     go.set()
     deadline = time.monotonic() + 60
-    while patience.run({"hangs": lambda: "back"}, 20)[0] != {"hangs": "back"}:
+    while runner.run({"hangs": lambda: "back"}, 20)[0] != {"hangs": "back"}:
         assert time.monotonic() < deadline
     assert begun == [1]
-    patience.close()
+    runner.close()
 
 
 def test_one_after_the_other_gets_its_share_though_others_were_slow() -> None:
-    patience: Patience[int, int] = Patience("patience-test", 0.25)
-    results, errors = patience.run({at: lambda: time.sleep(0.2) or 1 for at in range(8)}, 8)
+    runner: TimeLimitedRunner[int, int] = TimeLimitedRunner("runner-test", 0.25)
+    results, errors = runner.run({at: lambda: time.sleep(0.2) or 1 for at in range(8)}, 8)
     assert (len(results), errors) == (8, {})
-    patience.close()
+    runner.close()
 
 
 def test_who_asks_does_it_where_no_thread_can_be_had(monkeypatch) -> None:
@@ -122,30 +122,30 @@ def test_who_asks_does_it_where_no_thread_can_be_had(monkeypatch) -> None:
         raise RuntimeError("can't start new thread")
 
     where: list[threading.Thread] = []
-    patience: Patience[str, None] = Patience("patience-test", 0.5)
+    runner: TimeLimitedRunner[str, None] = TimeLimitedRunner("runner-test", 0.5)
     with monkeypatch.context() as limit:
         limit.setattr(threading.Thread, "start", refuse)
-        assert patience.run({"a": lambda: where.append(threading.current_thread())}, 20) == ({"a": None}, {})
-    patience.close()
-    assert patience.run({"a": lambda: where.append(threading.current_thread())}, 20) == ({"a": None}, {})
+        assert runner.run({"a": lambda: where.append(threading.current_thread())}, 20) == ({"a": None}, {})
+    runner.close()
+    assert runner.run({"a": lambda: where.append(threading.current_thread())}, 20) == ({"a": None}, {})
     assert where == [threading.current_thread()] * 2
 
 
 def test_no_thread_outlives_it() -> None:
-    patience: Patience[str, None] = Patience("patience-test", 0.5)
-    patience.run({"a": lambda: None}, 20)
-    thread = patience.thread
+    runner: TimeLimitedRunner[str, None] = TimeLimitedRunner("runner-test", 0.5)
+    runner.run({"a": lambda: None}, 20)
+    thread = runner.thread
     assert thread
-    del patience
+    del runner
     gc.collect()
     thread.join(60)
     assert not thread.is_alive()
 
 
 def test_threads_that_were_left_leave_nothing_behind() -> None:
-    patience: Patience[str, object] = Patience("patience-test", 0.5)
+    runner: TimeLimitedRunner[str, object] = TimeLimitedRunner("runner-test", 0.5)
     known = len(weakref.finalize._registry)
     for _ in range(3):
-        patience.run({"slow": lambda: time.sleep(0.1)}, 0.02)
+        runner.run({"slow": lambda: time.sleep(0.1)}, 0.02)
     eventually(lambda: len(weakref.finalize._registry) <= known + 1, "no finalizer is left")
-    patience.close()
+    runner.close()

@@ -18,7 +18,7 @@ _LEAST = 0.25
 """Where the time is short, a busy machine needs this much of it to come to anything at all."""
 
 _LEAST_SHARE = 0.25
-"""But of all the time there is, nobody gets more than this because of that."""
+"""But of all the time there is, none gets more than this because of that."""
 
 _start_new_thread = _thread.start_new_thread
 
@@ -31,7 +31,7 @@ class BlockedError(TimeoutError):
 
 
 class _Batch(Generic[K, T]):
-    """Jobs that one thread does one after the other, until nobody waits for them any longer."""
+    """Jobs that one thread does one after the other, until they are no longer waited for."""
 
     def __init__(self, jobs: Mapping[K, Callable[[], T]]) -> None:
         self.results: dict[K, T] = {}
@@ -87,7 +87,7 @@ class _Batch(Generic[K, T]):
                 found[key] = what
 
 
-class Patience(Generic[K, T]):
+class TimeLimitedRunner(Generic[K, T]):
     """Does jobs in a thread of its own, one at a time, and waits for each only so long.
 
     A job that does not come back in time keeps its thread. It is not begun again before it has come back; the others
@@ -103,7 +103,7 @@ class Patience(Generic[K, T]):
     def __init__(self, name: str, share: float) -> None:
         self._name = name
         self._share = share
-        self._end: weakref.finalize[[None], Patience[K, T]] | None = None
+        self._end: weakref.finalize[[None], TimeLimitedRunner[K, T]] | None = None
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -147,7 +147,7 @@ class Patience(Generic[K, T]):
                 self._leave_thread()  # which ends when the job comes back; the others get another
             elif left and not batch.ended.is_set():
                 self._leave_thread()
-                break  # The machine did not get round to it: there is nobody to blame, and no time to try again.
+                break  # The machine did not get round to it: no job is to blame, and there is no time to try again.
         return results, errors | {key: TimeoutError("there was no time left for it") for key in left}
 
     def close(self) -> None:
