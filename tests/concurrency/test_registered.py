@@ -114,7 +114,9 @@ def everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[otel
         meter.create_counter("own").add(1, {"a": "b"})
         meter.create_histogram("sizes").record(1)
         meter.create_observable_gauge("seen", [lambda _: [Observation(1)]])
-        otelbridge.agents.budget("b", 5).spend(1)
+        budget = otelbridge.agents.budget("b", 5)
+        budget.spend(1)
+        budget.close()
         bridge.render()
         bridge.force_flush()
         yield bridge
