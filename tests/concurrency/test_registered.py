@@ -101,6 +101,7 @@ def everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[otel
     registry = prometheus_client.CollectorRegistry()
     prometheus_client.Counter("theirs", "theirs", registry=registry).inc()
     receiver = Receiver()
+    seen = [Observation(1)]
     try:
         bridge = otelbridge.init(
             service_name="locks",
@@ -113,7 +114,7 @@ def everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[otel
         meter = metrics.get_meter("locks")
         meter.create_counter("own").add(1, {"a": "b"})
         meter.create_histogram("sizes").record(1)
-        meter.create_observable_gauge("seen", [lambda _: [Observation(1)]])
+        meter.create_observable_gauge("seen", [lambda _: seen])
         budget = otelbridge.agents.budget("b", 5)
         budget.spend(1)
         budget.close()
@@ -123,6 +124,7 @@ def everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[otel
     finally:
         otelbridge.shutdown()
         receiver.close()
+        seen.clear()  # an instrument lasts as long as the process
 
 
 def test_every_lock_of_a_whole_bridge_is_renewed_in_a_child(everything: otelbridge.Bridge) -> None:
