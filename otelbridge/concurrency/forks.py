@@ -13,7 +13,6 @@ import logging
 import os
 import sys
 import threading
-import time
 import weakref
 from functools import partial
 from types import MethodType, SimpleNamespace
@@ -48,8 +47,6 @@ class Lock(_thread.RLock):  # pyright: ignore[reportGeneralTypeIssues]  # final 
 
 
 _PACKAGE = __name__.partition(".")[0]
-_LONGEST_IMPORT = 10.0
-_PAUSE = 0.002
 
 _RENEWABLE: Any = (Lock, type(threading.Lock()), threading.Event)
 
@@ -136,16 +133,12 @@ def _renew(made: Any) -> None:
         made._at_fork_reinit()
 
 
-def _prepare() -> None:
-    _await_imports()
-    _call(_before, -1)
-
-
 def _begin_child() -> None:
     global _pid
     _pid = os.getpid()
     for reference in list(_inherited):
         _renew(reference())
+    _forget_half_imported()
     _call(_after_in_child)
 
 
@@ -166,18 +159,17 @@ def _call(hooks: Hooks, order: int = 1) -> None:
             sys.unraisablehook(told)
 
 
-def _await_imports() -> None:
-    """Let other threads import modules of ours to the end: one that is half imported stays so in the child for ever."""
-    deadline = time.monotonic() + _LONGEST_IMPORT
-    while _others_import() and time.monotonic() < deadline:
-        time.sleep(_PAUSE)
-
-
-def _others_import() -> bool:
+def _forget_half_imported() -> None:
+    """Let modules of ours be imported anew that another thread of the parent was importing: it never ends that here."""
     # The locks of modules that are being imported, which the import system keeps to itself.
-    locks: dict[str, Callable[[], object]] = getattr(_frozen_importlib, "_module_locks", {})
-    ours: list[Any] = [reference() for name, reference in list(locks.items()) if name.startswith(_PACKAGE)]
-    return any(getattr(each, "owner", None) not in (None, threading.get_ident()) for each in ours)
+    locks: dict[str, Callable[[], Any]] = getattr(_frozen_importlib, "_module_locks", {})
+    for name, reference in list(locks.items()):
+        owner = getattr(reference(), "owner", None)
+        if name.partition(".")[0] != _PACKAGE or owner in (None, threading.get_ident()):
+            continue
+        locks.pop(name, None)
+        if getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False):
+            sys.modules.pop(name, None)
 
 
 def _follow_uwsgi() -> None:
@@ -213,7 +205,7 @@ _LOADED = (logging, concurrent.futures.thread)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_prepare,
+        before=lambda: _call(_before, -1),
         after_in_parent=lambda: _call(_after_in_parent),
         after_in_child=_begin_child,
     )
