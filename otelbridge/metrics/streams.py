@@ -412,6 +412,8 @@ class Stream:
         self._hidden[key] = series
         # It leaves last: an exception up to here, as a signal handler may raise, leaves a series that counts.
         if series.await_cell(self._enter, None if self._observed else seen):
+            for match in [*self.matches]:  # what was recorded since may have come after a read in between
+                match.part(series)
             self._series.pop(key, None)
             self._changes += 1
             self._count()

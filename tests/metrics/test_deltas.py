@@ -10,8 +10,10 @@ from opentelemetry.sdk.metrics import Histogram
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, ExponentialBucketHistogramAggregation
 
+from otelbridge.metrics.exponential import ExponentialSeries
 from otelbridge.metrics.provider import MeterProvider
 from otelbridge.metrics.readers import SharedMatch
+from otelbridge.metrics.series import HistogramSeries
 from otelbridge.metrics.view import View
 
 DELTA = {Histogram: AggregationTemporality.DELTA}
@@ -54,3 +56,25 @@ def test_a_reader_that_leaves_takes_nothing_from_the_others(monkeypatch) -> None
     monkeypatch.setattr(SharedMatch, "part", leave_and_part)
     histogram.remove({})
     assert _read(second) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_what_is_recorded_and_read_while_a_series_is_being_hidden_is_given_later(aggregation, monkeypatch) -> None:
+    reader = InMemoryMetricReader(DELTA)
+    views = [View(instrument_name="h", aggregation=aggregation)]
+    histogram = MeterProvider([reader], views=views, shutdown_on_exit=False).get_meter("m").create_histogram("h")
+    histogram.record(1)
+    given = list[Any]()
+    kind = HistogramSeries if aggregation is AGGREGATIONS[0] else ExponentialSeries
+    await_cell = kind.await_cell
+
+    def read_record_and_await(*arguments: Any) -> bool:
+        monkeypatch.undo()
+        given.append(_read(reader))
+        histogram.record(2)
+        return await_cell(*arguments)
+
+    monkeypatch.setattr(kind, "await_cell", read_record_and_await)
+    histogram.remove({})
+    given.append(_read(reader))
+    assert given == [(1, 1, 1), (1, 2, 2)]
