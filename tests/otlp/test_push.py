@@ -471,7 +471,7 @@ def test_the_last_push_of_a_process_arrives(protocol, python, monkeypatch) -> No
 def test_a_process_ends_in_time_though_the_receiver_says_nothing(python, monkeypatch) -> None:
     monkeypatch.setattr(sys, "executable", python)
     with Receiver(faults.hang) as receiver:
-        ended = timed(lambda: run(_AT_EXIT.replace("5000", "300"), receiver.url, PYTHONPATH=str(ROOT)))
+        ended = timed(lambda: run(_AT_EXIT.replace("60_000", "300"), receiver.url, PYTHONPATH=str(ROOT)))
     assert ended.result.split() == ["False", "False"]
     assert ended.seconds < 30
 
