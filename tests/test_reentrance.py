@@ -106,7 +106,7 @@ def interrupted(monkeypatch):
         return interruption
 
     yield interrupt
-    for each in made:
+    for each in reversed(made):  # each puts back what it found
         each.close()
 
 

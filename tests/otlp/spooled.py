@@ -106,6 +106,8 @@ class Program:
     def interrupted_shutdown(self) -> str:
         """End, and lose patience as soon as the last push has begun; what was raised."""
         begin = otelbridge.otlp.ticker.Ticker.ask
+        # A shell has what it starts in the background ignore it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
         def ask(ticker: Any, seconds: float, *, last: bool = False) -> Any:
             begin(ticker, seconds, last=last)
