@@ -339,7 +339,8 @@ class Stream:
                 return
             self._changing = True
             try:
-                self._waiting.popleft()()
+                if self._waiting:  # a signal handler may have done it since
+                    self._waiting.popleft()()
             finally:
                 self._changing = False
 
