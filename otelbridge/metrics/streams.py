@@ -405,15 +405,14 @@ class Stream:
         if self._needs_cell(series):
             return
         sharing, cell = self.sharing, series.cell if series.has_cell else None
-        for match in [*self.matches]:  # a reader may leave meanwhile
-            match.part(series)
         if cell is not None and sharing is not None:
             self._hidden_cells[series.code] = cell
             sharing.processes.retire(cell)
         self._hidden[key] = series
         # It leaves last: an exception up to here, as a signal handler may raise, leaves a series that counts.
         if series.await_cell(self._enter, None if self._observed else seen):
-            for match in [*self.matches]:  # what was recorded since may have come after a read in between
+            # Not before, as a reader could come in between and then something more be recorded.
+            for match in [*self.matches]:  # a reader may leave meanwhile
                 match.part(series)
             self._series.pop(key, None)
             self._changes += 1
