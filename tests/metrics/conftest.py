@@ -1,7 +1,8 @@
-"""Groups of processes, for the tests that need some."""
+"""Groups of processes, and silence, for the tests that need them."""
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Start = Callable[..., list[Worker]]
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Nothing is logged: amounts are refused and views conflict thousands of times; other tests read the log."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import logging
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -91,14 +90,7 @@ def _shown(aggregation: Any, kind: str, amounts: list[Any], *, bound: bool) -> s
     return repr((point.sum, point.count, buckets, point.min, point.max))
 
 
-@pytest.fixture
-def _quiet():
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
-
-
-@pytest.mark.usefixtures("_quiet")
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("kind", VERBS)
 @settings(max_examples=60, deadline=None)

@@ -9,7 +9,6 @@ observable once more (its callbacks are added).
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -489,15 +488,7 @@ def _player(script: list[tuple[float, Any]]) -> Any:
     return observe
 
 
-@pytest.fixture
-def _quiet():
-    # Refused amounts and conflicting views are logged thousands of times here; tests of the behaviour read the log.
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
-
-
-@pytest.mark.usefixtures("_quiet")
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize(
     ("provider_class", "examples"), [(SdkMeterProvider, 50), (MeterProvider, 250)], ids=["sdk", "otelbridge"]
 )

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
-from urllib.request import urlopen
+from typing import TYPE_CHECKING
 
 import pytest
 
-from otelbridge.stack import ScrapeTarget, Stack, StackError, StackOptions
-from tests.cells.servers import Server, eventually
-from tests.components import missing
 from tests.workers.load import CLIENTS, Load, ask, counters
+from tests.workers.scraped import query, resets, scraped
 from tests.workers.serving import served
 from tests.workers.soak import LENGTHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from otelbridge.stack import Stack
+    from tests.cells.servers import Server
 
 pytestmark = [pytest.mark.endtoend, pytest.mark.components]
 
@@ -48,13 +46,8 @@ class Killer:
                 self.server.kill(random.choice(workers))
 
 
-def _query(stack: Stack, expression: str) -> list[dict[str, Any]]:
-    with urlopen(f"{stack.prometheus_url}/api/v1/query?query={quote(expression)}", timeout=60) as answer:
-        return json.load(answer)["data"]["result"]
-
-
 def _value(stack: Stack, expression: str) -> float:
-    found = _query(stack, expression)
+    found = query(stack, expression)
     assert len(found) == 1, f"{expression}: {found}"
     return float(found[0]["value"][1])
 
@@ -62,38 +55,30 @@ def _value(stack: Stack, expression: str) -> float:
 def test_a_prometheus_sees_no_reset_and_every_request(
     environment: dict[str, str], tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    with served("gunicorn gthread", environment=environment, log_file=tmp_path / "log") as server:
-        target = ScrapeTarget("service", f"127.0.0.1:{server.port}")
-        options = StackOptions(run_dir=tmp_path / "stack", otelcol=False, scrape=(target,), scrape_interval=_INTERVAL)
-        try:
-            stack = Stack(options).up()
-        except StackError as error:
-            missing("Prometheus", str(error))
-        try:
-            eventually(lambda: _query(stack, 'up{job="service"}'), "the first scrape")
-            killer = Killer(server)
-            with Load(server.port) as load:
-                thread = threading.Thread(target=killer.run, args=(LENGTHS.scraped_seconds,))
-                thread.start()
-                thread.join()
-            time.sleep(3 * _INTERVAL)
-            tally = load.tally
-            assert not tally.wrong
-            assert killer.times
-            assert tally.unanswered <= len(killer.times) * CLIENTS
-            stored = _value(stack, 'service_jobs_total{job="service",kind="common"}')
-            assert tally.answered <= stored <= tally.answered + tally.unanswered
-            names = {name for name, _ in counters(ask(server.port, "/metrics").body.decode())}
-            assert names
-            figures = {"kills": len(killer.times), "answered": tally.answered, "unanswered": tally.unanswered}
-            for figure, value in {**figures, "stored": int(stored), "series checked for resets": len(names)}.items():
-                record_property(figure, value)
-            fallen = {name: _query(stack, f'resets({name}{{job="service"}}[1h]) > 0') for name in sorted(names)}
-            assert {name: found for name, found in fallen.items() if found} == {}
-            (up,) = _query(stack, 'up{job="service"}[1h]')
-            assert len(up["values"]) >= LENGTHS.scraped_seconds / _INTERVAL
-            failed = [at for at, value in up["values"] if value != "1"]
-            unexplained = [at for at in failed if not any(at <= kill <= at + _NEAR for kill in killer.times)]
-            assert unexplained == []
-        finally:
-            stack.down()
+    with (
+        served("gunicorn gthread", environment=environment, log_file=tmp_path / "log") as server,
+        scraped(server, tmp_path / "stack", _INTERVAL) as stack,
+    ):
+        killer = Killer(server)
+        with Load(server.port) as load:
+            thread = threading.Thread(target=killer.run, args=(LENGTHS.scraped_seconds,))
+            thread.start()
+            thread.join()
+        time.sleep(3 * _INTERVAL)
+        tally = load.tally
+        assert not tally.wrong
+        assert killer.times
+        assert tally.unanswered <= len(killer.times) * CLIENTS
+        stored = _value(stack, 'service_jobs_total{job="service",kind="common"}')
+        assert tally.answered <= stored <= tally.answered + tally.unanswered
+        names = {name for name, _ in counters(ask(server.port, "/metrics").body.decode())}
+        assert names
+        figures = {"kills": len(killer.times), "answered": tally.answered, "unanswered": tally.unanswered}
+        for figure, value in {**figures, "stored": int(stored), "series checked for resets": len(names)}.items():
+            record_property(figure, value)
+        assert resets(stack, names, "1h") == {}
+        (up,) = query(stack, 'up{job="service"}[1h]')
+        assert len(up["values"]) >= LENGTHS.scraped_seconds / _INTERVAL
+        failed = [at for at, value in up["values"] if value != "1"]
+        unexplained = [at for at in failed if not any(at <= kill <= at + _NEAR for kill in killer.times)]
+        assert unexplained == []

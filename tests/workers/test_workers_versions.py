@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import signal
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
-from urllib.request import urlopen
 
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from otelbridge.stack import ScrapeTarget, Stack, StackError, StackOptions
 from tests.cells.servers import Server, eventually
-from tests.components import missing
 from tests.workers.load import Load, Watch, ask, counters
+from tests.workers.scraped import resets, scraped
 from tests.workers.serving import served
 from tests.workers.soak import SOAKING, chosen
 
@@ -119,11 +116,6 @@ def version(tmp_path: Path, environment: dict[str, str]) -> Callable[[str], None
     return change
 
 
-def _query(stack: Stack, expression: str) -> list[dict[str, Any]]:
-    with urlopen(f"{stack.prometheus_url}/api/v1/query?query={quote(expression)}", timeout=10) as answer:
-        return json.load(answer)["data"]["result"]
-
-
 def _counted(page: str, start: str, end: str) -> float:
     return sum(
         sample.value
@@ -143,36 +135,28 @@ def test_restarts_with_changed_code_keep_all_totals(
 ) -> None:
     name, replace = _WAYS[way]
     module = "tests.workers.service_versions"
-    with served(name, environment=environment, log_file=tmp_path / "log", workers=_WORKERS, module=module) as server:
-        target = ScrapeTarget("service", f"127.0.0.1:{server.port}")
-        options = StackOptions(run_dir=tmp_path / "stack", otelcol=False, scrape=(target,), scrape_interval=_INTERVAL)
-        try:
-            stack = Stack(options).up()
-        except StackError as error:
-            missing("Prometheus", str(error))
-        try:
-            eventually(lambda: _query(stack, 'up{job="service"}'), "the first scrape")
-            master = _Master(server)
-            with Watch(server.port) as watch, Load(server.port) as load:
-                for following in _WALK[1:]:
-                    enough = watch.scrapes + _SCRAPES
-                    eventually(lambda enough=enough: watch.scrapes >= enough, "some scrapes were answered", 120.0)
-                    version(following)
-                    replace(master)
+    with (
+        served(name, environment=environment, log_file=tmp_path / "log", workers=_WORKERS, module=module) as server,
+        scraped(server, tmp_path / "stack", _INTERVAL) as stack,
+    ):
+        master = _Master(server)
+        with Watch(server.port) as watch, Load(server.port) as load:
+            for following in _WALK[1:]:
                 enough = watch.scrapes + _SCRAPES
-                eventually(lambda: watch.scrapes >= enough, "some scrapes were answered", 120.0)
-            tally = load.tally
-            assert not tally.wrong
-            # Each shows the buckets of its own version; what they count does not fall.
-            assert [fault for fault in watch.faults if not ("_bucket" in fault and "is gone" in fault)] == []
-            page = ask(server.port, "/metrics").body.decode()
-            for start, end in (("service_orders", ""), ("service_size", "_count")):
-                assert tally.answered <= _counted(page, start, end) <= tally.answered + tally.unanswered
-            names = {name for name, _ in counters(page)}
-            fallen = {name: _query(stack, f'resets({name}{{job="service"}}[3h]) > 0') for name in sorted(names)}
-            assert {name: found for name, found in fallen.items() if found} == {}
-            figures = {"restarts": len(_WALK) - 1, "answered": tally.answered, "unanswered": tally.unanswered}
-            for figure, value in {**figures, "scrapes": watch.scrapes, "checked for resets": len(names)}.items():
-                record_property(figure, value)
-        finally:
-            stack.down()
+                eventually(lambda enough=enough: watch.scrapes >= enough, "some scrapes were answered", 120.0)
+                version(following)
+                replace(master)
+            enough = watch.scrapes + _SCRAPES
+            eventually(lambda: watch.scrapes >= enough, "some scrapes were answered", 120.0)
+        tally = load.tally
+        assert not tally.wrong
+        # Each shows the buckets of its own version; what they count does not fall.
+        assert [fault for fault in watch.faults if not ("_bucket" in fault and "is gone" in fault)] == []
+        page = ask(server.port, "/metrics").body.decode()
+        for start, end in (("service_orders", ""), ("service_size", "_count")):
+            assert tally.answered <= _counted(page, start, end) <= tally.answered + tally.unanswered
+        names = {name for name, _ in counters(page)}
+        assert resets(stack, names, "3h") == {}
+        figures = {"restarts": len(_WALK) - 1, "answered": tally.answered, "unanswered": tally.unanswered}
+        for figure, value in {**figures, "scrapes": watch.scrapes, "checked for resets": len(names)}.items():
+            record_property(figure, value)
