@@ -7,7 +7,7 @@ attributes, so no client can create series.
 from __future__ import annotations
 
 from otelbridge.catalogue.attributes import ERROR_TYPE
-from otelbridge.catalogue.buckets import HTTPD, SIZE
+from otelbridge.catalogue.buckets import HTTPD, LONG, SIZE
 from otelbridge.catalogue.model import Attribute, Domain, Kind, Metric
 
 METHOD = Attribute(
@@ -22,15 +22,28 @@ ROUTE = Attribute(
     example="/orders/{order_id}",
 )
 STATUS_CODE = Attribute("http.response.status_code", "Status code of the response.", type="int", example=200)
-SCHEME = Attribute("url.scheme", "Scheme of the request.", values=("http", "https"), example="https")
+SCHEME = Attribute("url.scheme", "Scheme of the request.", values=("http", "https", "ws", "wss"), example="https")
 PROTOCOL_VERSION = Attribute(
     "network.protocol.version",
     "Version of HTTP.",
-    values=("1.0", "1.1", "2", "3"),
+    values=("0.9", "1.0", "1.1", "2", "3"),
     example="1.1",
 )
 SERVER_ADDRESS = Attribute("server.address", "Host the request went to.", example="api.example.com")
 SERVER_PORT = Attribute("server.port", "Port the request went to.", type="int", example=443)
+
+CLOSE_CODE = Attribute(
+    "websocket.close.code",
+    "Code the WebSocket was closed with: any that the application chose, of the client's those that RFC 6455 and its "
+    "registry name, else `_OTHER`; absent where it was not closed by a message.",
+    example="1000",
+)
+IO_DIRECTION = Attribute(
+    "network.io.direction",
+    "Whether the message was sent or received by the application.",
+    values=("transmit", "receive"),
+    example="receive",
+)
 
 _SERVER = (METHOD, ROUTE, STATUS_CODE, SCHEME, PROTOCOL_VERSION, ERROR_TYPE)
 
@@ -105,14 +118,44 @@ CLIENT_REQUEST_DURATION = Metric(
     recorded_by="opentelemetry.instrumentation.httpx",
 )
 
+WEBSOCKET_ACTIVE_CONNECTIONS = Metric(
+    "H6",
+    "websocket.server.active_connections",
+    Kind.UP_DOWN_COUNTER,
+    "{connection}",
+    "Number of WebSockets that are open.",
+    (ROUTE, SCHEME),
+    merge="livesum",
+)
+WEBSOCKET_CONNECTION_DURATION = Metric(
+    "H7",
+    "websocket.server.connection.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Duration of WebSockets, from the handshake to the end; of refused ones, too.",
+    (ROUTE, SCHEME, PROTOCOL_VERSION, STATUS_CODE, CLOSE_CODE, ERROR_TYPE),
+    LONG,
+)
+WEBSOCKET_MESSAGES = Metric(
+    "H8",
+    "websocket.server.messages",
+    Kind.COUNTER,
+    "{message}",
+    "Number of messages of WebSockets.",
+    (ROUTE, IO_DIRECTION),
+)
+
 DOMAIN = Domain(
     "http",
-    "HTTP requests that are served and made.",
+    "HTTP requests that are served and made, and WebSockets that are served.",
     (
         SERVER_REQUEST_DURATION,
         SERVER_ACTIVE_REQUESTS,
         SERVER_REQUEST_BODY_SIZE,
         SERVER_RESPONSE_BODY_SIZE,
         CLIENT_REQUEST_DURATION,
+        WEBSOCKET_ACTIVE_CONNECTIONS,
+        WEBSOCKET_CONNECTION_DURATION,
+        WEBSOCKET_MESSAGES,
     ),
 )

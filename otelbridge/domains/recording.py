@@ -218,25 +218,26 @@ class DomainMeter:
     """
 
     def __init__(self, domain: Domain) -> None:
-        self._meter = switch.get_meter(domain.meter, __version__)
+        self.meter = switch.get_meter(domain.meter, __version__)
+        """The meter, whose `generation` changes with every connection of a provider."""
 
     @property
     def active(self) -> bool:
         """Whether measurements of this domain go anywhere. False before `init()`."""
-        return self._meter.active
+        return self.meter.active
 
     @property
     def generation(self) -> object:
         """Changes with every connection of a provider; what was bound before is then another one's."""
-        return self._meter.generation
+        return self.meter.generation
 
     def recorder(self, metric: Metric) -> Recorder:
         """Make the recorder of a synchronous metric."""
-        return Recorder(self._meter, metric)
+        return Recorder(self.meter, metric)
 
     def observed(self, metric: Metric) -> Observed:
         """Make the feed of an observable metric."""
-        return Observed(self._meter, metric)
+        return Observed(self.meter, metric)
 
 
 def _counter(meter: SwitchMeter, metric: Metric) -> tuple[str, Any]:

@@ -651,3 +651,12 @@ def create_instrument(kind: str, name: str, scope: InstrumentationScope, unit: s
 def is_registered(meter: SdkMeter, kind: str, name: str, unit: str, description: str) -> bool:
     """Tell whether a meter has made an instrument already, so that asking again gives the same one."""
     return ",".join([name.strip().lower(), _INSTRUMENTS[kind].__name__, unit, description]) in meter._instrument_ids
+
+
+def real_instrument(instrument: Instrument) -> object:
+    """Give what an instrument of the API's proxies records to; any other instrument as it is.
+
+    Args:
+        instrument: An instrument, which may have been made before there was a global meter provider.
+    """
+    return getattr(instrument, "_real_instrument", instrument)

@@ -19,6 +19,7 @@ from opentelemetry.metrics import _Gauge as ApiGauge  # the API exports it under
 
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import late_warnings, warn_once
+from otelbridge.metrics._sdk import real_instrument
 from otelbridge.metrics.observers import add_callbacks, identify, reusable
 from otelbridge.metrics.quota import DEFAULT_INSTRUMENT_LIMIT, Quota
 
@@ -345,6 +346,15 @@ class SwitchMeterProvider(api.MeterProvider):
 def _identity(attributes: Attributes) -> frozenset[tuple[str, object]]:
     # Values may be sequences, and those given as lists cannot be hashed.
     return frozenset((key, repr(value)) for key, value in (attributes or {}).items())
+
+
+def is_switched(instrument: api.Instrument) -> bool:
+    """Tell whether what an instrument measures goes to the switch, also by way of the API's global provider.
+
+    Args:
+        instrument: Anybody's instrument.
+    """
+    return isinstance(real_instrument(instrument), _Plug)
 
 
 switch = SwitchMeterProvider()

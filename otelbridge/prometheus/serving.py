@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from otelbridge.asgi import withdraw
 from otelbridge.errors import ConfigError
 from otelbridge.prometheus.access import Access, Verdict
 from otelbridge.prometheus.flight import BusyError, rescue, then
@@ -211,6 +212,7 @@ class AsgiEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; see the ASGI specification, "HTTP" and "Lifespan"."""
+        withdraw(scope)  # who scrapes is no client of the application
         if scope["type"] == "lifespan":
             await _live_and_die(receive, send)
         elif scope["type"] == "websocket":

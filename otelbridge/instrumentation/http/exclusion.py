@@ -13,15 +13,13 @@ if TYPE_CHECKING:
 
 
 class Exclusion:
-    """Tells which requests are not recorded.
+    """Tells which requests the user wants not to be recorded.
 
     Args:
-        paths: Exact paths.
         patterns: Regular expressions separated by commas, searched for in the URL; see `user_patterns`.
     """
 
-    def __init__(self, paths: Collection[str], patterns: str = "") -> None:
-        self._paths = frozenset(paths)
+    def __init__(self, patterns: str = "") -> None:
         each = [pattern.strip() for pattern in patterns.split(",")]
         self._pattern = re.compile("|".join(f"(?:{pattern})" for pattern in each if pattern)) if any(each) else None
 
@@ -31,8 +29,6 @@ class Exclusion:
         Args:
             scope: The ASGI scope.
         """
-        if self._paths and is_excluded(scope, self._paths):
-            return True
         return self._pattern is not None and self._pattern.search(_url(scope)) is not None
 
 

@@ -6,24 +6,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
+from opentelemetry.util.http import sanitize_method
 
 from otelbridge.diagnostics import warn_once
-from otelbridge.domains.recording import Registration
+from otelbridge.domains.checks import OTHER
 from otelbridge.errors import MissingDependencyError
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.http.recorder import RequestRecorder
 from otelbridge.instrumentation.http.stability import choose_stable_conventions
-from otelbridge.instrumentation.http.stack import Stack
+from otelbridge.instrumentation.http.stack import Stack, add_middleware
 from otelbridge.metrics.switch import switch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from contextlib import ExitStack
 
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import TracerProvider
 
     from otelbridge.instrumentation.http.methods import KnownMethods
-    from otelbridge.instrumentation.http.routes import SpanDetails
+    from otelbridge.instrumentation.http.routes import Routes
 
 # Spans of single ASGI messages would double the cost of a request and say little.
 _NO_MESSAGE_SPANS = ("receive", "send")
@@ -45,34 +47,57 @@ class Official:
     excluded_paths: tuple[str, ...]
     """Exact paths that are not recorded."""
 
-    details: SpanDetails
-    """Names spans and finds routes."""
+    routes: Routes
+    """Finds the route of a request."""
 
     methods: KnownMethods
     """Tells which methods are recorded by name."""
-
-    inner: Callable[[Any], Any]
-    """Wraps what the middleware runs."""
 
     @property
     def meter_provider(self) -> MeterProvider:
         """Where its measurements go."""
         return switch if self.metrics else NoOpMeterProvider()
 
-    @property
-    def knows_fastapi(self) -> bool:
-        """Whether the instrumentation for FastAPI itself is there; that for ASGI does without."""
-        return discovery.installed("fastapi")
-
-    def require(self, framework: str) -> None:
-        """Make sure that the official middleware is there.
+    def attach(self, app: Any, framework: str, undo: ExitStack) -> None:
+        """Put it into an application.
 
         Args:
+            app: The application.
             framework: ``fastapi``, ``starlette`` or ``asgi``.
+            undo: Gets what gives the application back as it was.
 
         Raises:
-            MissingDependencyError: It is not installed.
+            MissingDependencyError: The official instrumentation is not installed.
         """
+        if framework == "fastapi" and discovery.installed("fastapi"):
+            self._attach_to_fastapi(app, undo)
+            return
+        self._require(framework)
+        if framework == "asgi":
+            add_middleware(app, self._wrap, undo)
+            return
+        stack = Stack(app)
+        undo.callback(stack.restore)
+        # Around the whole stack, since what turns an exception into a response 500 is its outermost part.
+        stack.wrap(lambda: self._wrap(stack.plain()))
+
+    def span_details(self, scope: dict[str, Any]) -> tuple[str, dict[str, str]]:
+        """Name the span of a request, in the shape the official ASGI middleware asks for. Never raises.
+
+        Args:
+            scope: The ASGI scope.
+
+        Returns:
+            The name and the attributes known so far.
+        """
+        method: str = cast("Any", sanitize_method)(scope.get("method", "").strip())
+        shown = "HTTP" if method == OTHER else method
+        route = self.routes.route(scope)
+        if not route:
+            return shown or scope["type"], {}
+        return f"{shown} {route}".strip(), {HTTP_ROUTE: route}
+
+    def _require(self, framework: str) -> None:
         if not discovery.found("opentelemetry.instrumentation.asgi"):
             extra, package = ("fastapi", "fastapi") if framework == "fastapi" else ("starlette", "asgi")
             raise MissingDependencyError(
@@ -80,33 +105,20 @@ class Official:
             )
         choose_stable_conventions(metrics=self.metrics)
 
-    def wrap(self, app: Any) -> RequestRecorder:
-        """Put the official ASGI middleware around an application.
-
-        Args:
-            app: The application.
-        """
+    def _wrap(self, app: Any) -> RequestRecorder:
         from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
         middleware = OpenTelemetryMiddleware(
-            self.inner(app),
+            app,
             excluded_urls=self.patterns,
-            default_span_details=self.details,
+            default_span_details=self.span_details,
             tracer_provider=self.tracer_provider,
             meter_provider=self.meter_provider,
             exclude_spans=list(_NO_MESSAGE_SPANS),
         )
         return RequestRecorder(middleware, self.excluded_paths, self.methods, app)
 
-    def attach_to_fastapi(self, app: Any) -> Registration:
-        """Switch on the official instrumentation for FastAPI.
-
-        Args:
-            app: The application.
-
-        Returns:
-            A handle whose `close()` gives the application back as it was.
-        """
+    def _attach_to_fastapi(self, app: Any, undo: ExitStack) -> None:
         from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
@@ -126,10 +138,8 @@ class Official:
             built = official_build()
             middleware = getattr(built, "app", None)
             if isinstance(middleware, OpenTelemetryMiddleware):
-                middleware.default_span_details = self.details
-                plain = cast("Any", middleware).app
-                middleware.app = self.inner(plain)
-                built.app = RequestRecorder(middleware, self.excluded_paths, self.methods, plain)
+                middleware.default_span_details = self.span_details
+                built.app = RequestRecorder(middleware, self.excluded_paths, self.methods, cast("Any", middleware).app)
             else:
                 warn_once(
                     ("http.server", "stack"),
@@ -147,4 +157,4 @@ class Official:
             stack.restore()
 
         stack.wrap(build)
-        return Registration(close)
+        undo.callback(close)

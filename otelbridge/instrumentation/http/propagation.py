@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from opentelemetry.context import get_current
@@ -13,45 +12,57 @@ from opentelemetry.trace import INVALID_SPAN, get_current_span
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.propagators.textmap import TextMapPropagator
 
-    Headers = Iterable[tuple[bytes, bytes]]
+    Headers = Mapping[bytes, bytes]
 
 
 class _HeaderGetter(Getter["Headers"]):
     def get(self, carrier: Headers, key: str) -> list[str] | None:
-        wanted = key.lower().encode("latin-1")
-        return [value.decode("latin-1") for name, value in carrier if name.lower() == wanted] or None
+        value = carrier.get(key.lower().encode("latin-1"))
+        return None if value is None else [value.decode("latin-1")]
 
     def keys(self, carrier: Headers) -> list[str]:
-        return [name.decode("latin-1").lower() for name, _ in carrier]
+        return [name.decode("latin-1").lower() for name in carrier]
 
 
 _GETTER = _HeaderGetter()
 _STANDARD = {"traceparent", "tracestate", "baggage"}
 
 
-def incoming(headers: Headers) -> Context | None:
-    """Read what the global propagator reads out of the headers of a request.
+class Propagation:
+    """Reads what the global propagator reads out of the headers of requests."""
 
-    Args:
-        headers: Names, in lower case as ASGI has them, and values.
+    def __init__(self) -> None:
+        self._propagator: TextMapPropagator | None = None
+        self._fields: frozenset[bytes] | None = frozenset()
 
-    Returns:
-        The context to serve it in; None for the present one: where no header belongs to one, as of most requests, and
-        where there is a span already, which then belongs to this request.
-    """
-    propagator = get_global_textmap()
+    def incoming(self, headers: Headers) -> Context | None:
+        """Read the context that a request brings.
+
+        Args:
+            headers: Values by name, in lower case as ASGI has them.
+
+        Returns:
+            The context to serve it in; None for the present one: where no header belongs to one, as of most requests,
+            and where there is a span already, which then belongs to this request.
+        """
+        propagator = get_global_textmap()
+        if propagator is not self._propagator:
+            self._fields = _fields_of(propagator)
+            self._propagator = propagator
+        if self._fields is not None and self._fields.isdisjoint(headers):
+            return None
+        return _extract(propagator, headers)
+
+
+def _extract(propagator: TextMapPropagator, headers: Headers) -> Context | None:
     try:
-        fields = _fields_of(propagator)
-        if fields is not None and fields.isdisjoint([name for name, _ in headers]):
-            return None
-        if get_current_span() is not INVALID_SPAN:
-            return None
-        return propagator.extract(headers, get_current(), _GETTER)
+        if get_current_span() is INVALID_SPAN:
+            return propagator.extract(headers, get_current(), _GETTER)
     except Exception as error:  # somebody else's propagator must not cost the request
         warn_once(
             ("http.propagation", type(error).__name__),
@@ -61,9 +72,11 @@ def incoming(headers: Headers) -> Context | None:
     return None
 
 
-# Finding out which headers a propagator reads takes longer than reading them.
-@lru_cache(maxsize=4)
 def _fields_of(propagator: TextMapPropagator) -> frozenset[bytes] | None:
-    fields = propagator.fields
+    # Finding out which headers a propagator reads takes longer than reading them.
+    try:
+        fields = propagator.fields
+    except Exception:  # somebody else's; reading will tell
+        return None
     # What others write is not all they read.
     return frozenset(field.encode() for field in fields) if fields <= _STANDARD else None

@@ -10,8 +10,8 @@ from opentelemetry.trace import get_current_span
 
 from otelbridge.domains import health
 from otelbridge.domains.checks import OTHER
+from otelbridge.instrumentation.http.connection import report
 from otelbridge.instrumentation.http.exclusion import is_excluded
-from otelbridge.instrumentation.http.requests import report
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection

@@ -1,213 +1,238 @@
 """Measures the requests an application serves: H1 to H4 of the catalogue, in the stable HTTP conventions.
 
 Recorded is what the official ASGI instrumentation records, without the spans it makes room for even where there are
-none: those are most of what it costs. Where spans are wanted it makes them, around this.
+none: those are most of what it costs.
 """
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
-
-from opentelemetry.context import attach, detach
+from typing import TYPE_CHECKING
 
 from otelbridge.catalogue import http as catalogue
-from otelbridge.diagnostics import warn_once
-from otelbridge.domains import health
 from otelbridge.domains.checks import OTHER
+from otelbridge.domains.operation import error_type
 from otelbridge.domains.recording import DomainMeter
-from otelbridge.instrumentation.http.propagation import incoming
+from otelbridge.instrumentation.http.connection import CLIENT_DISCONNECTED, SCHEMES, VERSIONS, Connection, report
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
-    from otelbridge.instrumentation.http.exclusion import Exclusion
+    from otelbridge.instrumentation.http.connection import Message, Receive, Scope, Send
     from otelbridge.instrumentation.http.methods import KnownMethods
-    from otelbridge.instrumentation.http.propagation import Headers
-    from otelbridge.instrumentation.http.routes import SpanDetails
+    from otelbridge.instrumentation.http.routes import Routes
 
-    Scope = dict[str, Any]
-    Message = dict[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
-    App = Callable[[Scope, Receive, Send], Awaitable[None]]
     Write = Callable[[float], object]
+    Writes = tuple[Write, Write, Write]
+    Outcome = tuple[str | None, int | None, str | None]
 
 _SERVER_ERROR = 500
 _MAX_SETS = 1000
-_LENGTH = b"content-length"
-# An application mounted in this one may have one of these, too.
-_MARK = "otelbridge.measured"
+LENGTH = b"content-length"
+# The messages an answer can end with, and what says that another one comes (ASGI, "HTTP", and its extensions).
+_LAST = {
+    "http.response.body": "more_body",
+    "http.response.pathsend": "",  # it is the last one always
+    "http.response.zerocopysend": "more_body",
+}
+_TRAILERS = {"http.response.trailers": "more_trailers"}
 
-_meter = DomainMeter(catalogue.DOMAIN)
-_duration = _meter.recorder(catalogue.SERVER_REQUEST_DURATION)
-_active = _meter.recorder(catalogue.SERVER_ACTIVE_REQUESTS)
-_request_size = _meter.recorder(catalogue.SERVER_REQUEST_BODY_SIZE)
-_response_size = _meter.recorder(catalogue.SERVER_RESPONSE_BODY_SIZE)
+_domain = DomainMeter(catalogue.DOMAIN)
+_meter = _domain.meter
+_duration = _domain.recorder(catalogue.SERVER_REQUEST_DURATION)
+_active = _domain.recorder(catalogue.SERVER_ACTIVE_REQUESTS)
+_request_size = _domain.recorder(catalogue.SERVER_REQUEST_BODY_SIZE)
+_response_size = _domain.recorder(catalogue.SERVER_RESPONSE_BODY_SIZE)
 
 
-class RequestMetrics:
-    """Serves requests through an ASGI application and measures them; counts exceptions nobody handled.
+class Request(Connection):
+    """One request under way.
+
+    It lasts until the last message of its answer was sent: what the application does afterwards is no part of it. It
+    is recorded then, unless it failed: the cause is known when the application has returned.
 
     Args:
-        app: The application, with what turns its exceptions into responses.
-        details: Finds the route of a request.
-        methods: Tells which methods are recorded by name.
-        exclusion: Tells which requests are not measured.
+        kind: What it has in common with others.
+        scope: The ASGI scope.
+        length: The field ``Content-Length``.
+        receive: Gives what the client sends.
+        send: Takes what is for the client.
     """
 
-    def __init__(self, app: App, details: SpanDetails, methods: KnownMethods, exclusion: Exclusion) -> None:
-        self.app = app
-        """The application."""
-        self.open = True
-        """False lets everything pass unseen, for where this cannot be taken out again."""
-        self._details = details
-        self._methods = methods
-        self._exclusion = exclusion
-        self._handles = _Handles(None)
+    _status: int | None = None
+    _response_size: float | None = None
+    _last = _LAST
+    _sent = False
+    _seconds = 0.0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, as ASGI asks for."""
-        if not self.open or scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
-        # What FastAPI itself puts there for a request it is not to record: one mounted in this application
-        # would otherwise count the request a second time.
-        scope.setdefault("fastapi.telemetry", None)
-        request = self._begin(scope, send) if scope["type"] == "http" and _MARK not in scope else None
-        try:
-            await self.app(scope, receive, send if request is None else request.send)
-        except Exception as error:
-            health.exception(error, origin="http")
-            raise
-        finally:
-            if request is not None:
-                self._finish(request)
-
-    def _begin(self, scope: Scope, send: Send) -> _Request | None:
-        request: _Request | None = None
-        try:
-            if not _meter.active or self._exclusion.excludes(scope):
-                return None
-            scope[_MARK] = True
-            method = scope["method"] if self._methods.knows(scope) else OTHER
-            scheme = scope.get("scheme", "http")
-            key = method, scheme, scope.get("http_version"), self._details.route(scope)
-            handles = self._current()
-            request = _Request(send, key, handles, handles.active(method, scheme), scope["headers"])
-            request.active(1)
-        except Exception as error:  # a server of its own making must not cost the request
-            report(error)
-        return request
-
-    def _finish(self, request: _Request) -> None:
-        seconds = perf_counter() - request.began
-        try:
-            handles = self._current()
-            if handles is request.handles:  # else another provider has been connected, which has never counted it
-                request.active(-1)
-            duration, request_size, response_size = handles.sizes((*request.key, request.status))
-            duration(seconds)
-            if request.size is not None:
-                request_size(request.size)
-            if request.response_size is not None:
-                response_size(request.response_size)
-        except Exception as error:
-            report(error)
-        if request.token is not None:
-            detach(request.token)
-
-    def _current(self) -> _Handles:
-        handles, generation = self._handles, _meter.generation
-        if handles.generation is not generation:
-            handles = self._handles = _Handles(generation)
-        return handles
-
-
-class _Handles:
-    """What records, by what tells requests apart, for one provider."""
-
-    __slots__ = ("_active", "_writes", "generation")
-
-    def __init__(self, generation: object) -> None:
-        self.generation = generation
-        self._active: dict[object, Write] = {}
-        self._writes: dict[object, tuple[Write, Write, Write]] = {}
-
-    def active(self, method: str, scheme: str) -> Write:
-        """Count requests that are under way."""
-        write = self._active.get((method, scheme))
-        if write is None:
-            write = _active.bound({"http.request.method": method, "url.scheme": scheme})
-            if len(self._active) < _MAX_SETS:
-                self._active[method, scheme] = write
-        return write
-
-    def sizes(self, key: tuple[Any, ...]) -> tuple[Write, Write, Write]:
-        """Record the duration, and the sizes of request and response."""
-        writes = self._writes.get(key)
-        if writes is None:
-            method, scheme, version, route, status = key
-            attributes = {
-                "http.request.method": method,
-                "url.scheme": scheme,
-                "network.protocol.version": version,
-                "http.route": route,
-                "http.response.status_code": status,
-                "error.type": str(status) if status is not None and status >= _SERVER_ERROR else None,
-            }
-            writes = _duration.bound(attributes), _request_size.bound(attributes), _response_size.bound(attributes)
-            if len(self._writes) < _MAX_SETS:
-                self._writes[key] = writes
-        return writes
-
-
-class _Request:
-    """One request under way."""
-
-    __slots__ = ("_send", "active", "began", "handles", "key", "response_size", "size", "status", "token")
-
-    def __init__(self, send: Send, key: tuple[Any, ...], handles: _Handles, active: Write, headers: Headers) -> None:
+    def __init__(self, kind: RequestKind, scope: Scope, length: bytes | None, receive: Receive, send: Send) -> None:
+        self._kind = kind
+        self._scope = scope
+        self._receive = receive
         self._send = send
-        self.key = key
-        self.handles = handles
-        self.active = active
-        self.status: int | None = None
-        self.response_size: int | None = None
-        self.size = _length(headers)
-        context = incoming(headers)
-        self.token = None if context is None else attach(context)
-        self.began = perf_counter()
+        self._size = None if length is None else _number(length)
+        kind.active(1)
+        self._began = perf_counter()
+
+    async def receive(self) -> Message:
+        """Pass on what the client sends."""
+        message = await self._receive()
+        if not self._sent and message["type"] == "http.disconnect":
+            self.gone = True
+        return message
 
     async def send(self, message: Message) -> None:
         """Pass on what the application sends."""
+        last = False
         if message["type"] == "http.response.start":
-            try:
-                self.response_size = _length(message.get("headers", ()))
-                self.status = int(message["status"])  # an HTTPStatus has another text
-            except Exception as error:
-                report(error)
-        await self._send(message)
+            self._start(message)
+        elif not message.get(self._last.get(message["type"], "type")):
+            last = self._sent = True  # a client that leaves from here on has its answer
+        try:
+            await self._send(message)
+        except OSError:
+            self.gone = True
+            raise
+        if last and self.open:
+            self.close()
+            if self._status is not None and self._status < _SERVER_ERROR:
+                self._record(None)
+
+    def _start(self, message: Message) -> None:
+        try:
+            self._context = copy_context()
+            if message.get("trailers"):
+                self._last = _TRAILERS
+            if self.gone:
+                return  # nobody gets it
+            for name, value in message.get("headers", ()):
+                if name == LENGTH or name.lower() == LENGTH:
+                    self._response_size = _number(value)
+                    break
+            self._status = int(message["status"])  # an HTTPStatus has another text
+        except Exception as error:
+            report(error)
+
+    def close(self) -> None:
+        """Count it no longer among the active ones. Never raises."""
+        if self.open:
+            self.open = False
+            self._seconds = perf_counter() - self._began
+            if self._kind.generation is _meter.generation:  # else its provider has gone
+                self._kind.active(-1)
+
+    def _record(self, error: BaseException | None) -> None:
+        self.finished = True
+        try:
+            kind = self._kind
+            route = self.route or kind.routes.route(self._scope)
+            duration, request_size, response_size = kind.writes((route, self._status, self._failure(error)))
+            duration(self._seconds)
+            if self._response_size is not None:
+                response_size(self._response_size)
+            if self._size is not None:
+                request_size(self._size)
+        except Exception as trouble:
+            report(trouble)
+
+    def _failure(self, error: BaseException | None) -> str | None:
+        if self.gone:
+            return CLIENT_DISCONNECTED
+        failed = self._status is not None and self._status >= _SERVER_ERROR
+        if error is not None and (failed or not self._sent):
+            return error_type(error)
+        if failed:
+            return str(self._status)
+        return None if self._sent else OTHER
 
 
-def _length(headers: Headers) -> int | None:
-    for name, value in headers:
-        if len(name) == len(_LENGTH) and name.lower() == _LENGTH:
-            try:
-                return int(value)
-            except ValueError:
-                return None
-    return None
-
-
-def report(error: Exception) -> None:
-    """Say once that recording a request failed.
+class RequestKinds:
+    """The kinds of requests that one application gets.
 
     Args:
-        error: How.
+        routes: Finds the route of a request that no router has seen.
+        methods: Tells which methods are recorded by name.
     """
-    warn_once(
-        ("http.server", "raised", type(error).__name__),
-        "Recording an HTTP request raised %r; the request is served, its measurements may be missing.",
-        error,
-    )
+
+    def __init__(self, routes: Routes, methods: KnownMethods) -> None:
+        self._routes = routes
+        self._methods = methods
+        self._generation: object = None
+        self._kinds: dict[tuple[str, str, str], RequestKind] = {}
+
+    def find(self, scope: Scope) -> RequestKind:
+        """Find the kind of a request.
+
+        Args:
+            scope: The ASGI scope.
+        """
+        if self._generation is not _meter.generation:
+            self._generation, self._kinds = _meter.generation, {}
+        key = scope["method"], scope.get("scheme", "http"), scope.get("http_version", "")
+        return self._kinds.get(key) or self._find(scope, key)
+
+    def _find(self, scope: Scope, key: tuple[str, str, str]) -> RequestKind:
+        method, scheme, version = key
+        named = method if self._methods.knows(scope) else OTHER, SCHEMES.get(scheme, ""), VERSIONS.get(version, "")
+        kind = self._kinds.get(named)
+        if kind is None:
+            kind = self._kinds[named] = RequestKind(self._routes, *named)
+        return kind
+
+
+class RequestKind:
+    """What requests of one method, scheme and version have in common, for the provider that is connected.
+
+    Args:
+        routes: Finds the route of a request that no router has seen.
+        method: ``http.request.method``.
+        scheme: ``url.scheme``, or nothing.
+        version: ``network.protocol.version``, or nothing.
+    """
+
+    def __init__(self, routes: Routes, method: str, scheme: str, version: str) -> None:
+        self.routes = routes
+        """Finds the route of a request that no router has seen."""
+        self.active: Write = _active.bound({"http.request.method": method, "url.scheme": scheme or None})
+        """Counts requests that are under way."""
+        self.generation = _meter.generation
+        """Of the provider that counts them."""
+        self._attributes = {
+            "http.request.method": method,
+            "url.scheme": scheme or None,
+            "network.protocol.version": version or None,
+        }
+        self._writes: dict[Outcome, Writes] = {}
+
+    def writes(self, outcome: Outcome) -> Writes:
+        """Give what records the duration, and the sizes of request and response.
+
+        Args:
+            outcome: ``http.route``, ``http.response.status_code`` and ``error.type``.
+        """
+        if self.generation is not _meter.generation:
+            return self._bind(outcome)
+        writes = self._writes.get(outcome)
+        if writes is None:
+            writes = self._bind(outcome)
+            if len(self._writes) < _MAX_SETS:
+                self._writes[outcome] = writes
+        return writes
+
+    def _bind(self, outcome: Outcome) -> Writes:
+        route, status, failure = outcome
+        attributes = {
+            **self._attributes,
+            "http.route": route,
+            "http.response.status_code": status,
+            "error.type": failure,
+        }
+        return _duration.bound(attributes), _request_size.bound(attributes), _response_size.bound(attributes)
+
+
+def _number(text: bytes) -> float | None:
+    try:
+        return float(int(text))
+    except (ValueError, OverflowError):
+        return None

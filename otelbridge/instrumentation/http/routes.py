@@ -1,14 +1,10 @@
-"""The template of the route that will answer a request, found before it does."""
+"""The template of the route a request belongs to, for where no router has chosen one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
-
-from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
-from opentelemetry.util.http import sanitize_method
+from typing import TYPE_CHECKING, Any
 
 from otelbridge.diagnostics import warn_once
-from otelbridge.domains.checks import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,8 +17,8 @@ if TYPE_CHECKING:
 _PARTIAL, _FULL = 1, 2
 
 
-class SpanDetails:
-    """Names spans and gives `http.route`, in the shape the official ASGI middleware asks for.
+class Routes:
+    """Finds routes as a router would.
 
     Beyond what the official instrumentations do, it looks into mounted applications, and it never takes
     the path of the request for a template, which would let clients create series.
@@ -34,22 +30,6 @@ class SpanDetails:
 
     def __init__(self, flatten: Flatten | None = None) -> None:
         self._flatten: Flatten = flatten or iter
-
-    def __call__(self, scope: Scope) -> tuple[str, dict[str, str]]:
-        """Describe a request. Never raises.
-
-        Args:
-            scope: The ASGI scope.
-
-        Returns:
-            The name of the span and the attributes known so far.
-        """
-        method: str = cast("Any", sanitize_method)(scope.get("method", "").strip())
-        shown = "HTTP" if method == OTHER else method
-        route = self.route(scope)
-        if not route:
-            return shown or scope["type"], {}
-        return f"{shown} {route}".strip(), {HTTP_ROUTE: route}
 
     def route(self, scope: Scope) -> str | None:
         """Find the template, for instance ``/orders/{order_id}``.

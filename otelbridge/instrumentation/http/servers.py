@@ -1,20 +1,23 @@
-"""Requests an application serves (H1 to H4)."""
+"""Requests and WebSockets an application serves (H1 to H4, H6 to H8)."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.trace import NoOpTracerProvider
 
-from otelbridge.diagnostics import warn_once
+from otelbridge.diagnostics import inform
 from otelbridge.domains.recording import Registration
 from otelbridge.errors import ConfigError
 from otelbridge.instrumentation.http.exclusion import Exclusion, user_patterns
+from otelbridge.instrumentation.http.hooks import MIDDLEWARE, hook_fastapi, hook_starlette
 from otelbridge.instrumentation.http.methods import KnownMethods
-from otelbridge.instrumentation.http.requests import RequestMetrics
-from otelbridge.instrumentation.http.routes import SpanDetails
+from otelbridge.instrumentation.http.middleware import MetricsMiddleware
+from otelbridge.instrumentation.http.routes import Routes
+from otelbridge.instrumentation.http.silence import silence_official_metrics
 from otelbridge.instrumentation.http.stability import stable_conventions_wanted
-from otelbridge.instrumentation.http.stack import Stack
+from otelbridge.instrumentation.http.stack import add_middleware
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +30,14 @@ if TYPE_CHECKING:
 
 _OURS = "_otelbridge_http"
 _THEIRS = ("_is_instrumented_by_opentelemetry", "is_instrumented_by_opentelemetry")
+_BOTH = (
+    "The application is instrumented by the official OpenTelemetry instrumentation already: its spans stay that one's, "
+    "its metrics are otelbridge's."
+)
+_THEIRS_ALONE = (
+    "The application is instrumented by the official OpenTelemetry instrumentation already, and metrics are wanted in "
+    "the old conventions: both stay that one's. Set OTEL_SEMCONV_STABILITY_OPT_IN=http to have metrics made here."
+)
 
 
 def instrument_http(
@@ -35,22 +46,24 @@ def instrument_http(
     tracer_provider: TracerProvider | None = None,
     excluded_paths: tuple[str, ...] = (),
 ) -> Registration:
-    """Record the requests an application serves, in the stable HTTP conventions.
+    """Record the requests an application serves, in the stable HTTP conventions, and its WebSockets.
 
     It may be called before or after routes are added, and also while the application starts up. The
     user's ``OTEL_PYTHON_EXCLUDED_URLS`` and ``OTEL_SEMCONV_STABILITY_OPT_IN`` are respected. Exceptions
     that leave the application are counted by ``health.exceptions`` and go on untouched.
 
+    An application that an official instrumentation knows already, or gets to know later, keeps its spans; what that
+    would measure of the same requests for our meter provider is left out.
+
     Args:
         app: A FastAPI or Starlette application, or another with a Starlette-like ``add_middleware``, for
             which there is no ``http.route``.
         tracer_provider: Where spans go, which the official instrumentation makes; None makes none.
-        excluded_paths: Exact paths that are not recorded, such as that of the scrape endpoint.
+        excluded_paths: Exact paths that have no spans, such as that of the scrape endpoint.
 
     Returns:
         A handle whose `close()` gives the application back as it was. Calling this again for the same
-        application returns the same handle. An application that somebody else has instrumented is
-        reported and left alone.
+        application returns the same handle.
 
     Raises:
         MissingDependencyError: The official instrumentation for the application is needed, and not installed.
@@ -60,54 +73,37 @@ def instrument_http(
     ours = getattr(app, _OURS, None)
     if isinstance(ours, Registration):
         return ours
-    if any(getattr(app, flag, False) for flag in _THEIRS):
-        warn_once(
-            ("http.server", "instrumented"),
-            "The application is instrumented already, not by otelbridge: it is left as it is. Its metrics go "
-            "to the global meter provider. Remove that instrumentation to have it done here.",
-        )
-        return Registration(lambda: None)
-    attached = _attach(app, tracer_provider, excluded_paths)
-
-    def close() -> None:
-        if getattr(app, _OURS, None) is registration:
-            delattr(app, _OURS)
-            attached.close()
-
-    registration = Registration(close)
+    with ExitStack() as undo:
+        _attach(app, tracer_provider, excluded_paths, undo)
+        registration = Registration(undo.pop_all().close)
     setattr(app, _OURS, registration)
     return registration
 
 
-def _attach(app: Any, tracer_provider: TracerProvider | None, excluded_paths: tuple[str, ...]) -> Registration:
+def _attach(app: Any, tracers: TracerProvider | None, excluded_paths: tuple[str, ...], undo: ExitStack) -> None:
     framework = _framework_of(app)
     patterns = user_patterns(framework.upper())
     flatten = _flatten_of(framework)
-    details, methods = SpanDetails(flatten), KnownMethods(flatten, excluded_paths)
-    exclusion = Exclusion(excluded_paths, patterns)
-
-    def measured(inner: Any) -> RequestMetrics:
-        return RequestMetrics(inner, details, methods, exclusion)
-
-    attach_to = _attach_to_others if framework == "asgi" else _attach_to_stack
+    routes, methods = Routes(flatten), KnownMethods(flatten, excluded_paths)
     stable = stable_conventions_wanted()
-    if stable and tracer_provider is None:
-        return attach_to(app, measured)
-    from otelbridge.instrumentation.http.official import Official
+    undo.callback(app.__dict__.pop, _OURS, None)
+    if stable:
+        silence_official_metrics()
+        _MEASURE[framework](app, lambda inner: MetricsMiddleware(inner, routes, methods, Exclusion(patterns)), undo)
+    if any(getattr(app, flag, False) for flag in _THEIRS):
+        inform(_BOTH if stable else _THEIRS_ALONE)
+    elif tracers is not None or not stable:
+        from otelbridge.instrumentation.http.official import Official
 
-    official = Official(
-        metrics=not stable,
-        tracer_provider=tracer_provider or NoOpTracerProvider(),
-        patterns=patterns,
-        excluded_paths=excluded_paths,
-        details=details,
-        methods=methods,
-        inner=measured if stable else lambda app: app,
-    )
-    if framework == "fastapi" and official.knows_fastapi:
-        return official.attach_to_fastapi(app)
-    official.require(framework)
-    return attach_to(app, official.wrap)
+        official = Official(
+            metrics=not stable,
+            tracer_provider=tracers or NoOpTracerProvider(),
+            patterns=patterns,
+            excluded_paths=excluded_paths,
+            routes=routes,
+            methods=methods,
+        )
+        official.attach(app, framework, undo)
 
 
 def _framework_of(app: Any) -> str:
@@ -119,8 +115,9 @@ def _framework_of(app: Any) -> str:
     if callable(getattr(app, "add_middleware", None)):
         return "asgi"
     raise ConfigError(
-        f"app= is a {type(app).__qualname__}, which takes no middleware",
-        "Pass the FastAPI or Starlette application itself, before it is wrapped",
+        f"app= is a {type(app).__module__}.{type(app).__qualname__}, which takes no ASGI middleware",
+        "Pass the FastAPI or Starlette application itself, before it is wrapped; for another framework leave app= out, "
+        "and serve the metrics on a port of their own with prometheus='server'",
     )
 
 
@@ -133,43 +130,24 @@ def _flatten_of(framework: str) -> Flatten | None:
     return getattr(fastapi.routing, "iter_route_contexts", None)
 
 
-def _attach_to_stack(app: Any, wrap: Wrap) -> Registration:
-    stack = Stack(app)
-    unmute = _mute_native_metrics(app)
-    # Around the whole stack, since what turns an exception into a response 500 is its outermost part.
-    stack.wrap(lambda: wrap(stack.plain()))
-
-    def close() -> None:
-        stack.restore()
-        unmute()
-
-    return Registration(close)
-
-
-def _mute_native_metrics(app: Any) -> Callable[[], None]:
-    """Keep FastAPI (from 0.165 on) from measuring the same requests a second time, unless it was told where to."""
+def _measure_fastapi(app: Any, wrap: Wrap, undo: ExitStack) -> None:
+    hook_fastapi()
+    _measure_starlette(app, wrap, undo)
+    # From 0.165 on it measures by itself: the same requests a second time, unless it was told where to.
     config = cast("dict[str, Any]", getattr(getattr(app, "_native_telemetry", None), "config", {}))
-    if not config.get("metrics") or config.get("meter_provider") is not None:
-        return lambda: None
-    config["metrics"] = False
-    return lambda: config.update(metrics=True)
+    if config.get("metrics") and config.get("meter_provider") is None:
+        config["metrics"] = False
+        undo.callback(config.update, metrics=True)
 
 
-def _attach_to_others(app: Any, wrap: Wrap) -> Registration:
-    wrapped: list[Any] = []
+def _measure_starlette(app: Any, wrap: Wrap, undo: ExitStack) -> None:
+    middleware = wrap(hook_starlette().__get__(app))
+    setattr(app, MIDDLEWARE, middleware)
+    undo.callback(app.__dict__.pop, MIDDLEWARE, None)
 
-    def middleware(inner: Any) -> Any:
-        wrapped.append(wrap(inner))
-        wrapped[-1].open = registered
-        return wrapped[-1]
 
-    registered = True
-    app.add_middleware(middleware)
-
-    def close() -> None:
-        nonlocal registered
-        registered = False
-        for each in wrapped:
-            each.open = False
-
-    return Registration(close)
+_MEASURE: dict[str, Callable[[Any, Wrap, ExitStack], None]] = {
+    "fastapi": _measure_fastapi,
+    "starlette": _measure_starlette,
+    "asgi": add_middleware,
+}

@@ -1,4 +1,4 @@
-"""The middleware stack of a Starlette or FastAPI application, wrapped and given back."""
+"""Middlewares put into applications: around the whole stack of Starlette or FastAPI, or into that of another."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
 
 
 class Stack:
@@ -48,3 +49,29 @@ class Stack:
         else:
             self._app.build_middleware_stack = self._override
         self._app.middleware_stack = self._plain
+
+
+def add_middleware(app: Any, wrap: Callable[[Any], Any], undo: ExitStack) -> None:
+    """Put a middleware into an application that cannot give it back.
+
+    Args:
+        app: An application with a Starlette-like ``add_middleware``.
+        wrap: Makes the middleware around what it runs; while its ``open`` is false it lets everything pass.
+        undo: Gets what closes it.
+    """
+    wrapped: list[Any] = []
+
+    def middleware(inner: Any) -> Any:
+        wrapped.append(wrap(inner))
+        wrapped[-1].open = registered
+        return wrapped[-1]
+
+    def close() -> None:
+        nonlocal registered
+        registered = False
+        for each in wrapped:
+            each.open = False
+
+    registered = True
+    app.add_middleware(middleware)
+    undo.callback(close)

@@ -1,0 +1,102 @@
+"""Hooks into Starlette, and so into FastAPI: the connections of an application, and the routes its routers choose.
+
+They stand on the classes, for as long as the process lives, and let pass whatever belongs to no measured application.
+So it makes no difference when the application builds its stack of middlewares, who wraps it, and who rewrites or copies
+the scope on its way to the router.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any
+
+from otelbridge.asgi import CONNECTION
+from otelbridge.instrumentation.http.connection import report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otelbridge.instrumentation.http.connection import Connection, Receive, Scope, Send
+
+MIDDLEWARE = "_otelbridge_middleware"
+"""Name of the attribute in which a Starlette application has its `MetricsMiddleware`."""
+
+_MOUNTED = "otelbridge.mounted"
+
+
+def is_measured(app: object) -> bool:
+    """Tell whether the connections of an application are measured.
+
+    Args:
+        app: Anything.
+    """
+    return MIDDLEWARE in getattr(app, "__dict__", ())
+
+
+@lru_cache(maxsize=1)
+def hook_starlette() -> Callable[..., Any]:
+    """Have applications serve their connections through their middleware, and routes say that they were chosen.
+
+    Returns:
+        How an application served them before: a function of the application, scope, receive and send.
+    """
+    from starlette.applications import Starlette
+    from starlette.routing import Mount, Route, WebSocketRoute
+
+    serve = Starlette.__call__
+
+    @wraps(serve)
+    async def call(self: Any, scope: Any, receive: Any, send: Any) -> None:
+        middleware = self.__dict__.get(MIDDLEWARE)
+        if middleware is None:
+            await serve(self, scope, receive, send)
+        else:
+            scope["app"] = self  # which is the first that it does itself
+            await middleware(scope, receive, send)
+
+    Starlette.__call__ = call
+    for kind, note in ((Route, _route), (WebSocketRoute, _route), (Mount, _mount)):
+        _hook(kind, note)
+    return serve
+
+
+@lru_cache(maxsize=1)
+def hook_fastapi() -> None:
+    """Have the routes of included routers say that they were chosen, which have their prefix elsewhere."""
+    from fastapi.routing import APIRoute
+
+    if "handle" in vars(APIRoute):  # from 0.137 on
+        _hook(APIRoute, _included)
+
+
+def _hook(kind: Any, note: Callable[[Any, Scope, Connection], None]) -> None:
+    handle = kind.handle
+
+    @wraps(handle)
+    def noted(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
+        connection = scope.get(CONNECTION)
+        if connection is not None:
+            try:
+                note(self, scope, connection)
+            except Exception as error:  # a route of the application's own making must not cost the request
+                report(error)
+        return handle(self, scope, receive, send)
+
+    kind.handle = noted
+
+
+def _route(route: Any, scope: Scope, connection: Connection) -> None:
+    connection.route = (scope.get(_MOUNTED, "") + route.path) or None
+
+
+def _mount(mount: Any, scope: Scope, connection: Connection) -> None:
+    # What is mounted gets this scope, too.
+    scope[_MOUNTED] = scope.get(_MOUNTED, "") + mount.path
+    connection.route = scope[_MOUNTED] or None
+
+
+def _included(route: Any, scope: Scope, connection: Connection) -> None:
+    # There is no public name for it; any other route has all of its path.
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    if context is not None and context.original_route is route:
+        connection.route = (scope.get(_MOUNTED, "") + context.path) or None
