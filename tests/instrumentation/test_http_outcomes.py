@@ -317,7 +317,17 @@ async def test_a_method_that_a_route_does_not_take_has_the_route(make, serve, re
 
 @pytest.mark.parametrize(
     ("version", "shown"),
-    [("0.9", "0.9"), ("1.0", "1.0"), ("1.1", "1.1"), ("2", "2"), ("2.0", "2"), ("3", "3"), ("1.7", None), ("9", None)],
+    [
+        ("0.9", "0.9"),
+        ("1", "1.0"),
+        ("1.0", "1.0"),
+        ("1.1", "1.1"),
+        ("2", "2"),
+        ("2.0", "2"),
+        ("3", "3"),
+        ("1.7", None),
+        ("9", None),
+    ],
 )
 async def test_the_version_is_one_that_there_is(version, shown, serve, recorded) -> None:
     await serve(_starlette(), Client(), http_version=version)

@@ -24,7 +24,7 @@ CLIENT_DISCONNECTED = "client_disconnected"
 
 SCHEMES = {scheme: scheme for scheme in ("http", "https", "ws", "wss")}
 """``url.scheme`` by the scheme of an ASGI scope. Any other is left out: a proxy's client may have chosen it."""
-VERSIONS = {"0.9": "0.9", "1.0": "1.0", "1.1": "1.1", "2": "2", "2.0": "2", "3": "3", "3.0": "3"}
+VERSIONS = {"0.9": "0.9", "1": "1.0", "1.0": "1.0", "1.1": "1.1", "2": "2", "2.0": "2", "3": "3", "3.0": "3"}
 """``network.protocol.version`` by the version of an ASGI scope. Any other is left out: clients write it."""
 # What frameworks and servers raise into an application whose client has gone; told by name, since none is imported.
 _DISCONNECTS = frozenset(("ClientDisconnect", "WebSocketDisconnect", "OSError"))

@@ -127,6 +127,7 @@ class Session(Connection):
             _active.record(-1, self._accepted)
 
     def _record(self, error: BaseException | None) -> None:
+        self.finished = True
         try:
             attributes = {
                 "http.route": self.route or self._routes.route(self._scope),
