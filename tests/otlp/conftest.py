@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.otlp.spooling import Launcher, Programs
+from tests.squid import running_squid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.squid import Squid
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +30,10 @@ def started(launcher: Launcher, tmp_path: Path) -> Iterator[Programs]:
     found = Programs(launcher, tmp_path)
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def squid() -> Iterator[Squid]:
+    """A proxy; the tests of a run share it."""
+    with running_squid() as found:
+        yield found
