@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 from otelbridge.config import urls
-from otelbridge.diagnostics import warn
+from otelbridge.diagnostics import warn_once
 from otelbridge.errors import ConfigError
 from otelbridge.otlp.connection import Address, SocketFile
 from otelbridge.otlp.headers import basic_credentials
@@ -99,7 +99,9 @@ def choose_proxy(
     try:
         url = urls.proxy(f"The variable {name}_proxy (or {name.upper()}_PROXY)", said[name])
     except ConfigError as error:
-        warn("%s. Until then OTLP goes to %s without a proxy.", str(error), address)
+        warn_once(
+            ("otlp", "proxy", name, str(address)), "%s. Until then OTLP goes to %s without a proxy.", error, address
+        )
         return None
     return _proxy(url) if url else None
 

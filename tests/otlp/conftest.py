@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,6 +31,14 @@ def started(launcher: Launcher, tmp_path: Path) -> Iterator[Programs]:
     found = Programs(launcher, tmp_path)
     yield found
     found.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy_variables(alone: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may need a proxy; receivers of tests do not."""
+    for name in [*os.environ]:
+        if name.lower().endswith("_proxy") or name == "REQUEST_METHOD":
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

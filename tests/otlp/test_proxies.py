@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,22 +20,13 @@ if TYPE_CHECKING:
 COLLECTOR = Address("collector.example", 4318)
 
 
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment without a word of proxies."""
-    for name in [*os.environ]:
-        if name.lower().endswith("_proxy") or name == "REQUEST_METHOD":
-            monkeypatch.delenv(name)
-    return monkeypatch
-
-
 def chosen(variables: Variables = HTTP, address: Address | SocketFile = COLLECTOR, setting=None) -> str | None:
     """The proxy's address."""
     found = choose_proxy(setting, address, variables)
     return None if found is None else str(found.address)
 
 
-def test_nothing_said_is_no_proxy(environment) -> None:
+def test_nothing_said_is_no_proxy() -> None:
     assert [chosen(kind) for kind in (HTTP, HTTPS, GRPC)] == [None] * 3
 
 
@@ -63,9 +53,9 @@ def test_nothing_said_is_no_proxy(environment) -> None:
         ({"all_proxy": "http://a:1", "no_grpc_proxy": "x", "no_proxy": "example"}, None, None, "a:1"),
     ],
 )
-def test_the_variables(environment, said, http, https, grpc) -> None:
+def test_the_variables(monkeypatch, said, http, https, grpc) -> None:
     for name, value in said.items():
-        environment.setenv(name, value)
+        monkeypatch.setenv(name, value)
     assert (chosen(HTTP), chosen(HTTPS), chosen(GRPC)) == (http, https, grpc)
 
 
@@ -106,9 +96,9 @@ def test_the_variables(environment, said, http, https, grpc) -> None:
         ("10.0.0.0/8", "fd00::1", False),
     ],
 )
-def test_hosts_that_are_reached_directly(environment, no_proxy, host, direct) -> None:
-    environment.setenv("all_proxy", "http://proxy:1")
-    environment.setenv("no_proxy", no_proxy)
+def test_hosts_that_are_reached_directly(monkeypatch, no_proxy, host, direct) -> None:
+    monkeypatch.setenv("all_proxy", "http://proxy:1")
+    monkeypatch.setenv("no_proxy", no_proxy)
     for kind in (HTTP, HTTPS, GRPC):
         assert (chosen(kind, Address(host, 4318)) is None) is direct
 
@@ -134,23 +124,23 @@ def test_no_proxy_is_read_as_requests_does(host: str, no_proxy: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.1", "::1"])
-def test_this_machine_is_reached_directly_unless_a_proxy_is_set(environment, host) -> None:
-    environment.setenv("all_proxy", "http://proxy:1")
+def test_this_machine_is_reached_directly_unless_a_proxy_is_set(monkeypatch, host) -> None:
+    monkeypatch.setenv("all_proxy", "http://proxy:1")
     for kind in (HTTP, HTTPS, GRPC):
         assert chosen(kind, Address(host, 4318)) is None
         assert chosen(kind, Address(host, 4318), "http://set:2") == "set:2"
 
 
-def test_what_is_set_counts_more_than_the_environment(environment) -> None:
-    environment.setenv("all_proxy", "http://proxy:1")
+def test_what_is_set_counts_more_than_the_environment(monkeypatch) -> None:
+    monkeypatch.setenv("all_proxy", "http://proxy:1")
     assert chosen(setting="http://set:2") == "set:2"
     assert chosen(setting=False) is None
-    environment.setenv("no_proxy", "*")
+    monkeypatch.setenv("no_proxy", "*")
     assert chosen(setting="http://set:2") == "set:2"
 
 
-def test_no_way_to_a_socket_leads_through_a_proxy(environment) -> None:
-    environment.setenv("all_proxy", "http://proxy:1")
+def test_no_way_to_a_socket_leads_through_a_proxy(monkeypatch) -> None:
+    monkeypatch.setenv("all_proxy", "http://proxy:1")
     assert chosen(address=SocketFile("/run/otlp.sock")) is None
     assert chosen(address=SocketFile("/run/otlp.sock"), setting="http://set:2") is None
 
@@ -165,12 +155,12 @@ def test_credentials_are_in_the_header_and_nowhere_else() -> None:
 
 
 @pytest.mark.parametrize("url", ["socks5://user:c4nary@proxy:1080", "https://proxy", "http://user:c4nary@proxy:port"])
-def test_a_proxy_that_cannot_be_used(environment, url, caplog) -> None:
+def test_a_proxy_that_cannot_be_used(monkeypatch, url, caplog) -> None:
     with pytest.raises(ConfigError, match="The OTLP proxy is") as raised:
         chosen(setting=url)
     assert "c4nary" not in str(raised.value)
     forget_warnings()
-    environment.setenv("ALL_PROXY", url)
+    monkeypatch.setenv("ALL_PROXY", url)
     assert chosen() is None
     assert "all_proxy (or ALL_PROXY) is" in caplog.text
     assert "OTLP goes to collector.example:4318 without a proxy" in caplog.text

@@ -12,8 +12,9 @@ from otelbridge.config.options import Otlp
 from otelbridge.otlp.grpc import GrpcTransport
 from otelbridge.otlp.http import HttpTransport
 from otelbridge.otlp.verdict import Outcome
+from tests import receiver
 from tests.components import free_port
-from tests.otlp.faults import Authority, GrpcReceiver, Receiver, answer, grpc_answer, request
+from tests.otlp.faults import Authority, GrpcReceiver, Receiver, answer, grpc_answer, request, run
 from tests.squid import HOST, OTHER_HOST, PASSWORD, USER
 
 if TYPE_CHECKING:
@@ -25,14 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.components
 
 KINDS = ("http", "https", "grpc", "grpc with TLS")
-PROXIES = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
-
-
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in PROXIES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +185,26 @@ def test_a_receiver_with_another_name_is_not_trusted_behind_a_proxy_either(squid
             verdict = reached.post(host=OTHER_HOST, proxy=squid.url)
             assert not verdict.arrived
             assert reached.bodies() == []
+
+
+_PROGRAM = """
+import sys
+from opentelemetry import trace
+import otelbridge
+otelbridge.init(service_name="shop", prometheus=False, otlp=sys.argv[1], instrument=False, traces=True)
+otelbridge.business.order(1, "EUR")
+trace.get_tracer("shop").start_span("order").end()
+print(otelbridge.force_flush(timeout=30))
+"""
+
+
+def test_metrics_and_spans_of_a_program_arrive_through_the_proxy_of_its_environment(squid: Squid) -> None:
+    before = len(squid.seen())
+    behind = receiver.Receiver()
+    url = f"http://{HOST}:{behind.url.rpartition(':')[2]}"
+    proxy = f"http://{USER}:{quote(PASSWORD)}@127.0.0.1:{squid.asking}"
+    assert run(_PROGRAM, url, HTTP_PROXY=proxy) == "True\n"
+    behind.close()
+    expected = {f"200 POST {url}/v1/metrics", f"200 POST {url}/v1/traces"}
+    assert {*squid.seen_since(before, 2)} == expected
+    assert {path for path, _, _ in behind.requests} == {"/v1/metrics", "/v1/traces"}
