@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import threading
-from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from otelbridge.otlp.connection import Address
 from otelbridge.otlp.credentials import read_credentials
 from otelbridge.otlp.endpoint import grpc_endpoint
 from otelbridge.otlp.headers import RequestHeaders
-from otelbridge.otlp.proxies import GRPC, choose_proxy
+from otelbridge.otlp.proxies import GRPC, by_way_of, choose_proxy
 from otelbridge.otlp.redact import Redactor, safe_url
 from otelbridge.otlp.tls import create_context
 from otelbridge.otlp.verdict import (
@@ -110,10 +109,7 @@ class GrpcTransport:
             )
         headers = self._headers.current()
         redact = Redactor(self._url, {**headers, **(self._proxy.headers if self._proxy else {})})
-        verdict = self._call(headers, body, timeout, redact)
-        if self._proxy is None or verdict.arrived:
-            return verdict
-        return replace(verdict, text=f"through the proxy {self._proxy.shown}: {verdict.text}")
+        return by_way_of(self._proxy, self._call(headers, body, timeout, redact))
 
     def _call(self, headers: dict[str, str], body: bytes, timeout: float, redact: Redactor) -> Verdict:
         method = self._open().unary_unary(self._method)

@@ -14,7 +14,6 @@ import socket
 import ssl
 import zlib
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from otelbridge.otlp.connection import Address, AnswerTooLongError, Connection, 
 from otelbridge.otlp.endpoint import http_endpoint
 from otelbridge.otlp.headers import RequestHeaders
 from otelbridge.otlp.http_messages import MAX_HEAD, receive, request_head
-from otelbridge.otlp.proxies import HTTP, HTTPS, choose_proxy
+from otelbridge.otlp.proxies import HTTP, HTTPS, by_way_of, choose_proxy
 from otelbridge.otlp.redact import Redactor, safe_url
 from otelbridge.otlp.tls import Tls
 from otelbridge.otlp.tunnel import NoTunnelError, open_tunnel
@@ -112,10 +111,7 @@ class HttpTransport:
         headers = self._headers.current()
         redact = Redactor(self._url, {**headers, **(self._proxy.headers if self._proxy else {})})
         payload = gzip.compress(body, _GZIP_LEVEL) if self._gzip else body
-        verdict = self._judged((self._head(headers, len(payload)), payload), deadline, redact)
-        if self._proxy is None or verdict.arrived:
-            return verdict
-        return replace(verdict, text=f"through the proxy {self._proxy.shown}: {verdict.text}")
+        return by_way_of(self._proxy, self._judged((self._head(headers, len(payload)), payload), deadline, redact))
 
     def close(self) -> None:
         """Close the kept connection. A later request opens a new one."""

@@ -8,7 +8,7 @@ proxy's ``localhost`` is another one.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
@@ -22,6 +22,8 @@ from otelbridge.otlp.redact import safe_url
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
+
+    from otelbridge.otlp.verdict import Verdict
 
 _PORT = 80
 _ENTRY = re.compile(r"(?P<name>\[[^\]]*\]|[^:]*):(?P<port>[0-9]+)")
@@ -104,6 +106,13 @@ def choose_proxy(
         )
         return None
     return _proxy(url) if url else None
+
+
+def by_way_of(proxy: Proxy | None, verdict: Verdict) -> Verdict:
+    """Name the proxy in the verdict on a request that went through it and did not arrive."""
+    if proxy is None or verdict.arrived:
+        return verdict
+    return replace(verdict, text=f"through the proxy {proxy.shown}: {verdict.text}")
 
 
 def _proxy(url: str) -> Proxy:
