@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from time import time_ns
 from typing import TYPE_CHECKING, Any, cast
 
@@ -635,7 +636,12 @@ def is_enabled(instrument: Any) -> bool:
 
 def kind_name(instrument: object) -> str:
     """Name the kind of an instrument of the SDK, for instance ``counter``."""
-    return next(name for name, type_ in _INSTRUMENTS.items() if isinstance(instrument, type_))
+    return _kind_of_class(type(instrument))
+
+
+@cache  # each question to one of these abstract classes takes microseconds, and every stream of every start asks
+def _kind_of_class(kind: type) -> str:
+    return next(name for name, type_ in _INSTRUMENTS.items() if issubclass(kind, type_))
 
 
 def create_instrument(kind: str, name: str, scope: InstrumentationScope, unit: str, description: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.sdk.metrics import ObservableCounter, UpDownCounter
@@ -165,8 +164,8 @@ class StreamRegistry:
         )
         code = identity.encode()
         while key_of(code) in self.own:  # two views that do the same, or two instruments that a view makes alike
-            key = replace(key, occurrence=key.occurrence + 1)
-            identity = replace(identity, key=key)
+            key = key._replace(occurrence=key.occurrence + 1)
+            identity = identity._replace(key=key)
             code = identity.encode()
         self.own[key_of(code)] = identity
         return Sharing(self.processes, code, shape_of(kind, rule, observed=observed), rule == PER_WORKER)
