@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
 
     from otelbridge.catalogue.model import MergeRule
+    from otelbridge.metrics.secrets import Hide
 
     # The parts of the SDK's untyped private classes that we lean on.
 
@@ -320,9 +321,11 @@ class YieldingView(View):
         instrument_type: As for `otelbridge.metrics.view.View`, as all that follow.
         instrument_name: Likewise.
         instrument_unit: Likewise.
+        meter_name: Likewise.
         attribute_keys: Likewise.
         aggregation: Likewise.
         merge: Likewise.
+        hide: Gives the attributes of a series without values that may not be shown; None leaves it to the provider.
     """
 
     def __init__(
@@ -333,14 +336,17 @@ class YieldingView(View):
         instrument_type: type[Instrument] | None = None,
         instrument_name: str | None = None,
         instrument_unit: str | None = None,
+        meter_name: str | None = None,
         attribute_keys: set[str] | None = None,
         aggregation: Aggregation | None = None,
         merge: MergeRule | None = None,
+        hide: Hide | None = None,
     ) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType]
             instrument_type=instrument_type,
             instrument_name=instrument_name,
             instrument_unit=instrument_unit,
+            meter_name=meter_name,
             attribute_keys=attribute_keys,
             aggregation=aggregation,
         )
@@ -349,10 +355,13 @@ class YieldingView(View):
         self._unit_alone = _literal(instrument_unit)
         # What follows from the names alone spares patterns, which take long to make.
         unit_settled = instrument_unit is None or self._unit_alone is not None
-        self._settled = self._name_alone is not None and unit_settled and instrument_type is not None
+        named = self._name_alone is not None and meter_name is None
+        self._settled = named and unit_settled and instrument_type is not None
         self._unadvised_only = unadvised_only
         self.merge: MergeRule | None = merge
         """How several worker processes become one."""
+        self.hide = hide
+        """See the class."""
 
     def _match(self, instrument: _Instrument) -> bool:
         # There are as many views as metrics, and each is asked about each instrument: mostly this is all it takes.

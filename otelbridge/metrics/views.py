@@ -8,12 +8,14 @@ the specification's default, not ours.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk import metrics as sdk
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation
 
 from otelbridge.catalogue.buckets import BY_UNIT
+from otelbridge.catalogue.http_foreign import OLD_METRICS, VALUES
 from otelbridge.catalogue.model import Kind, Metric
 from otelbridge.catalogue.naming import metric_name
 from otelbridge.config.view import FileView
@@ -22,9 +24,14 @@ from otelbridge.metrics._sdk import Gauge, YieldingView
 from otelbridge.metrics.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
+    from opentelemetry.sdk.metrics.view import Aggregation
     from opentelemetry.sdk.metrics.view import View as SdkView
+
+    from otelbridge.catalogue.http_foreign import ForeignMetric
+    from otelbridge.catalogue.model import Buckets
+    from otelbridge.metrics.secrets import Hide
 
 _TYPES = {
     Kind.COUNTER: sdk.Counter,
@@ -49,10 +56,12 @@ def create_views(metrics: Iterable[Metric], user_views: Sequence[SdkView] = ()) 
     """Make the views of a provider.
 
     Returns:
-        The user's views, then one a metric, then one a unit for histograms of other libraries that
-        bring no boundaries.
+        The user's views, then one a metric, those of earlier conventions included, then one a unit for
+        histograms of other libraries that bring no boundaries.
     """
     declared: list[SdkView] = [_view_of(metric, user_views) for metric in metrics]
+    for metric in OLD_METRICS:
+        declared.append(_view_of_foreign(metric, (*user_views, *declared)))
     by_unit: list[SdkView] = [
         YieldingView(
             (*user_views, *declared),
@@ -104,8 +113,34 @@ def _view_of(metric: Metric, user_views: Sequence[SdkView]) -> SdkView:
         instrument_type=_TYPES[metric.kind],
         instrument_name=metric.name,
         attribute_keys=set(metric.attribute_keys),
-        aggregation=ExplicitBucketHistogramAggregation(metric.buckets.boundaries)
-        if foreign and metric.buckets
-        else None,
+        aggregation=_aggregation(metric.buckets if foreign else None),
         merge=metric.merge,
+        hide=_hide_made_up(metric.attribute_keys),
     )
+
+
+def _view_of_foreign(metric: ForeignMetric, before: Sequence[SdkView]) -> SdkView:
+    return YieldingView(
+        before,
+        instrument_type=sdk.Histogram,
+        instrument_name=metric.name,
+        meter_name=metric.scope,
+        attribute_keys=set(metric.keys),
+        aggregation=_aggregation(metric.buckets),
+        hide=_hide_made_up(metric.keys),
+    )
+
+
+def _aggregation(buckets: Buckets | None) -> Aggregation | None:
+    return ExplicitBucketHistogramAggregation(buckets.boundaries) if buckets else None
+
+
+def _hide_made_up(keys: Collection[str]) -> Hide | None:
+    """Make what leaves out values that a client made up, whoever records them."""
+    known = {key: values for key, values in VALUES.items() if key in keys}
+    return partial(_without_made_up, known) if known else None
+
+
+def _without_made_up(known: Mapping[str, Container[object]], attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    made_up = [key for key, values in known.items() if key in attributes and attributes[key] not in values]
+    return {key: value for key, value in attributes.items() if key not in made_up} if made_up else attributes
