@@ -8,7 +8,6 @@ them the values that are kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -19,38 +18,20 @@ if TYPE_CHECKING:
 
     from otelbridge.catalogue.model import Buckets
 
-_KEYS = frozenset(
-    ("http.method", "http.scheme", "http.flavor", "http.status_code", "http.target", "http.route", "error.type")
+OLD_METRICS: Mapping[str, Buckets | None] = MappingProxyType(
+    {
+        "http.server.duration": None,  # in milliseconds, for which the default boundaries are made
+        "http.server.request.size": SIZE,
+        "http.server.response.size": SIZE,
+    }
 )
+"""Histograms of the conventions before the stable ones, recorded where ``OTEL_SEMCONV_STABILITY_OPT_IN`` is unset, and
+the boundaries they get."""
 
-
-@dataclass(frozen=True, slots=True)
-class ForeignMetric:
-    """A histogram of requests that were served, as other instrumentations record it."""
-
-    name: str
-    """Instrument name."""
-
-    keys: frozenset[str] = _KEYS
-    """The attributes that are kept. What comes from the Host header is not among them (``http.host``,
-    ``http.server_name``, ``net.host.name``, ``net.host.port``)."""
-
-    buckets: Buckets | None = None
-    """Boundaries; None leaves it to the reader, whose own are made for milliseconds."""
-
-    scope: str | None = None
-    """Scope of the library that records it; None stands for any."""
-
-
-OLD_METRICS = (
-    # In metrics `http.target` is the template of the route, but not here where none matched.
-    ForeignMetric("http.server.duration", keys=_KEYS - {"http.target"}, scope="opentelemetry.instrumentation.django"),
-    ForeignMetric("http.server.duration"),
-    ForeignMetric("http.server.request.size", buckets=SIZE),
-    ForeignMetric("http.server.response.size", buckets=SIZE),
-)
-"""Those of the conventions before the stable ones, recorded where ``OTEL_SEMCONV_STABILITY_OPT_IN`` is unset. The first
-that fits holds."""
+OLD_KEYS = frozenset(("http.method", "http.scheme", "http.flavor", "http.status_code", "http.route", "error.type"))
+"""What those keep. Left out are the client's Host header (``http.host``, ``http.server_name``, ``net.host.name``,
+``net.host.port``) and ``http.target``: mostly the template of the route, but the path where Django finds none, and with
+the path in it below a mount of Starlette that has parameters."""
 
 _SCHEMES = frozenset(("http", "https", "ws", "wss"))
 _VERSIONS = frozenset(("0.9", "1.0", "1.1", "2", "3", "HTTP/1.0", "HTTP/1.1"))
@@ -71,7 +52,6 @@ VALUES: Mapping[str, Container[object]] = MappingProxyType(
         "network.protocol.version": _VERSIONS,
         "http.flavor": _VERSIONS,
         "http.route": _Templates(),
-        "http.target": _Templates(),
     }
 )
 """Values an attribute may have in a metric of requests that were served. Another is left out; its request counts."""

@@ -321,7 +321,6 @@ class YieldingView(View):
         instrument_type: As for `otelbridge.metrics.view.View`, as all that follow.
         instrument_name: Likewise.
         instrument_unit: Likewise.
-        meter_name: Likewise.
         attribute_keys: Likewise.
         aggregation: Likewise.
         merge: Likewise.
@@ -336,7 +335,6 @@ class YieldingView(View):
         instrument_type: type[Instrument] | None = None,
         instrument_name: str | None = None,
         instrument_unit: str | None = None,
-        meter_name: str | None = None,
         attribute_keys: set[str] | None = None,
         aggregation: Aggregation | None = None,
         merge: MergeRule | None = None,
@@ -346,7 +344,6 @@ class YieldingView(View):
             instrument_type=instrument_type,
             instrument_name=instrument_name,
             instrument_unit=instrument_unit,
-            meter_name=meter_name,
             attribute_keys=attribute_keys,
             aggregation=aggregation,
         )
@@ -355,8 +352,7 @@ class YieldingView(View):
         self._unit_alone = _literal(instrument_unit)
         # What follows from the names alone spares patterns, which take long to make.
         unit_settled = instrument_unit is None or self._unit_alone is not None
-        named = self._name_alone is not None and meter_name is None
-        self._settled = named and unit_settled and instrument_type is not None
+        self._settled = self._name_alone is not None and unit_settled and instrument_type is not None
         self._unadvised_only = unadvised_only
         self.merge: MergeRule | None = merge
         """How several worker processes become one."""

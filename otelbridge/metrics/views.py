@@ -15,7 +15,7 @@ from opentelemetry.sdk import metrics as sdk
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation
 
 from otelbridge.catalogue.buckets import BY_UNIT
-from otelbridge.catalogue.http_foreign import OLD_METRICS, VALUES
+from otelbridge.catalogue.http_foreign import OLD_KEYS, OLD_METRICS, VALUES
 from otelbridge.catalogue.model import Kind, Metric
 from otelbridge.catalogue.naming import metric_name
 from otelbridge.config.view import FileView
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.view import Aggregation
     from opentelemetry.sdk.metrics.view import View as SdkView
 
-    from otelbridge.catalogue.http_foreign import ForeignMetric
     from otelbridge.catalogue.model import Buckets
     from otelbridge.metrics.secrets import Hide
 
@@ -60,8 +59,7 @@ def create_views(metrics: Iterable[Metric], user_views: Sequence[SdkView] = ()) 
         histograms of other libraries that bring no boundaries.
     """
     declared: list[SdkView] = [_view_of(metric, user_views) for metric in metrics]
-    for metric in OLD_METRICS:
-        declared.append(_view_of_foreign(metric, (*user_views, *declared)))
+    declared += [_view_of_old(name, buckets, user_views) for name, buckets in OLD_METRICS.items()]
     by_unit: list[SdkView] = [
         YieldingView(
             (*user_views, *declared),
@@ -119,15 +117,14 @@ def _view_of(metric: Metric, user_views: Sequence[SdkView]) -> SdkView:
     )
 
 
-def _view_of_foreign(metric: ForeignMetric, before: Sequence[SdkView]) -> SdkView:
+def _view_of_old(name: str, buckets: Buckets | None, user_views: Sequence[SdkView]) -> SdkView:
     return YieldingView(
-        before,
+        user_views,
         instrument_type=sdk.Histogram,
-        instrument_name=metric.name,
-        meter_name=metric.scope,
-        attribute_keys=set(metric.keys),
-        aggregation=_aggregation(metric.buckets),
-        hide=_hide_made_up(metric.keys),
+        instrument_name=name,
+        attribute_keys=set(OLD_KEYS),
+        aggregation=_aggregation(buckets),
+        hide=_hide_made_up(OLD_KEYS),
     )
 
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _CONNECTIONS = 4
-_HANGING = 60.0
+HANGING = 60.0
 
-# In braces stands what is made up anew each time; see `_Chance`. All is Latin-1, a byte a character.
+# In braces stands what is made up anew each time; see `Words`. All is Latin-1, a byte a character.
 ODD: dict[str, tuple[str, ...]] = {
     "method": (
         "HEAD",
@@ -38,7 +38,20 @@ ODD: dict[str, tuple[str, ...]] = {
         *("/", "/items/{number}", "/items/{word}", "/items/{long}", "/items/{bytes}", "/items/%{hex}", "/items/"),
         *("/items/{number}?{word}={word}", "/items/{number};{word}={word}", "/items//{number}", "/ITEMS/{number}"),
         *("/shop/orders/{word}", "/shop/{word}", "/static/hostile.py", "/static/{word}", "/static/../{word}"),
-        *("/api/users/{word}", "/api/{word}", "/socket/{word}", "/%00", "/?", "?", "*", "", "http:///", "://"),
+        *(
+            "/tenants/{word}/orders/{word}",
+            "/tenants/{word}/{word}",
+            "/api/users/{word}",
+            "/api/{word}",
+            "/socket/{word}",
+            "/%00",
+            "/?",
+            "?",
+            "*",
+            "",
+            "http:///",
+            "://",
+        ),
         *("http://{host}/items/{number}", "{word}://{host}/items/{number}", "ws://{host}/socket/{word}"),
     ),
     "version": ("HTTP/1.0", "HTTP/0.9", "HTTP/2", "HTTP/2.0", "HTTP/3", "HTTP/{digit}.{digit}", "http/1.1", ""),
@@ -115,13 +128,14 @@ MADE_UP: dict[str, tuple[str, ...]] = {
 """Forms of each part that mean nothing to anybody."""
 
 _UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-_TARGETS = (
+TARGETS = (
     *("/", "/items/7", "/items/seven", "/items/", "/items", "/unknown", "/shop/orders/7", "/shop/unknown", "/shop"),
+    *("/tenants/one/orders/7", "/tenants/one/unknown"),
     *("/static/hostile.py", "/static/unknown", "/api/users/name", "/socket/7"),
 )
 
 
-class _Chance(dict[str, str]):
+class Words(dict[str, str]):
     """What stands for the words in braces."""
 
     def __init__(self, chance: random.Random) -> None:
@@ -199,7 +213,7 @@ def requests(seed: int, count: int) -> Iterator[Request]:
         count: How many.
     """
     chance = random.Random(seed)
-    texts = _Chance(chance)
+    texts = Words(chance)
     for number in range(count):
         if number % 2:
             chosen = {part: chance.choice(forms) for part, forms in MADE_UP.items()}
@@ -211,13 +225,14 @@ def requests(seed: int, count: int) -> Iterator[Request]:
 
 def ordinary() -> Iterator[Request]:
     """Make what ordinary clients send: every route by several methods, the other methods, version and scheme once."""
-    for method, target in product(("GET", "HEAD", "POST", "OPTIONS", "PROPFIND"), _TARGETS):
+    for method, target in product(("GET", "HEAD", "POST", "OPTIONS", "PROPFIND"), TARGETS):
         yield _request({"method": method, "target": target})
         yield _request({"method": method, "target": target, "body": "{}"})
     for method in ("PUT", "DELETE", "PATCH", "TRACE", "QUERY"):
         yield _request({"method": method})
     yield _request({"version": "HTTP/1.0"})
     yield _request({"header": "X-Forwarded-Proto: https"})
+    yield _request({"websocket": f"{_UPGRADE}\r\nSec-WebSocket-Version: 13"})
 
 
 def _request(parts: Mapping[str, str]) -> Request:
@@ -253,7 +268,7 @@ def _send(port: int, requests: Iterable[Request]) -> int:
     answered, connection = 0, None
     for request in requests:
         if connection is None:
-            connection = socket.create_connection(("127.0.0.1", port), timeout=_HANGING)
+            connection = socket.create_connection(("127.0.0.1", port), timeout=HANGING)
         try:
             kept = _answered(connection, request)
         except (OSError, http.client.HTTPException) as error:

@@ -41,6 +41,7 @@ def _application() -> FastAPI:
         await websocket.close()
 
     app.mount("/shop", shop)
+    app.mount("/tenants/{tenant}", shop)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent))
     app.include_router(api, prefix="/api")
     return app

@@ -104,15 +104,12 @@ def test_a_view_of_what_may_come_is_taken(view) -> None:
     assert check_targets((_OWN, _COUNTER), [view]) is None
 
 
-_ASGI, _DJANGO = "opentelemetry.instrumentation.asgi", "opentelemetry.instrumentation.django"
-
-
-def _served(name: str, attributes: dict[str, object], *user_views: View, scope: str = _ASGI, unit: str = "s") -> dict:
+def _served(name: str, attributes: dict[str, object], *user_views: View, unit: str = "s") -> dict:
     """Record one request as another instrumentation does; give what is left of its attributes."""
     reader = InMemoryMetricReader()
     views = create_views((SERVER_REQUEST_DURATION, SERVER_ACTIVE_REQUESTS), user_views)
     provider = own.MeterProvider([reader], views=views, shutdown_on_exit=False)
-    meter = provider.get_meter(scope)
+    meter = provider.get_meter("opentelemetry.instrumentation.asgi")
     if name == SERVER_ACTIVE_REQUESTS.name:
         meter.create_up_down_counter(name, unit).add(1, attributes)
     else:
@@ -130,7 +127,13 @@ def _served(name: str, attributes: dict[str, object], *user_views: View, scope: 
 
 _PLAIN = {"http.request.method": "GET", "http.response.status_code": 200}
 _OLD = {"http.method": "GET", "http.status_code": 200}
-_HOST = {"http.host": "evil", "http.server_name": "evil", "net.host.name": "evil", "net.host.port": 81}
+_HOST = {
+    "http.host": "evil",
+    "http.server_name": "evil",
+    "net.host.name": "evil",
+    "net.host.port": 81,
+    "http.target": "/7",
+}
 
 
 @pytest.mark.parametrize(
@@ -169,15 +172,10 @@ def test_requests_under_way_have_no_made_up_scheme_either() -> None:
 
 
 @pytest.mark.parametrize("name", ["http.server.duration", "http.server.request.size", "http.server.response.size"])
-def test_metrics_of_earlier_conventions_keep_no_host(name) -> None:
-    kept = {**_OLD, "http.flavor": "1.1", "http.scheme": "https", "http.target": "/orders/{order_id}"}
+def test_metrics_of_earlier_conventions_keep_no_host_and_no_target(name) -> None:
+    kept = {**_OLD, "http.flavor": "1.1", "http.scheme": "https", "http.route": "/orders/{order_id}"}
     assert _served(name, {**kept, **_HOST}) == kept
-    assert _served(name, {**_OLD, "http.flavor": "7.3", "http.scheme": "evil", "http.target": "GET /7"}) == _OLD
-
-
-def test_django_puts_paths_into_a_target() -> None:
-    given = {**_OLD, "http.target": "/orders/7"}
-    assert _served("http.server.duration", given, scope=_DJANGO) == _OLD
+    assert _served(name, {**_OLD, "http.flavor": "7.3", "http.scheme": "evil", "http.route": "GET /7"}) == _OLD
 
 
 def test_sizes_of_earlier_conventions_have_buckets_of_sizes() -> None:
@@ -186,5 +184,5 @@ def test_sizes_of_earlier_conventions_have_buckets_of_sizes() -> None:
 
 
 def test_a_user_view_shows_what_clients_made_up() -> None:
-    given = {**_OLD, **_HOST, "http.target": "/7"}
+    given = {**_OLD, **_HOST}
     assert _served("http.server.duration", given, View(instrument_name="http.server.*")) == given
