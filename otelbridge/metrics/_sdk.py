@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
 
     from otelbridge.catalogue.model import MergeRule
+    from otelbridge.metrics.secrets import Hide
 
     # The parts of the SDK's untyped private classes that we lean on.
 
@@ -324,6 +325,7 @@ class YieldingView(View):
         attribute_keys: Likewise.
         aggregation: Likewise.
         merge: Likewise.
+        hide: Gives the attributes of a series without values that may not be shown; None leaves it to the provider.
     """
 
     def __init__(
@@ -337,6 +339,7 @@ class YieldingView(View):
         attribute_keys: set[str] | None = None,
         aggregation: Aggregation | None = None,
         merge: MergeRule | None = None,
+        hide: Hide | None = None,
     ) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType]
             instrument_type=instrument_type,
@@ -354,6 +357,8 @@ class YieldingView(View):
         self._unadvised_only = unadvised_only
         self.merge: MergeRule | None = merge
         """How several worker processes become one."""
+        self.hide = hide
+        """See the class."""
 
     def _match(self, instrument: _Instrument) -> bool:
         # There are as many views as metrics, and each is asked about each instrument: mostly this is all it takes.

@@ -101,7 +101,7 @@ class StreamRegistry:
                 sharing = self._sharing(instrument, view, kind, limit, observed=False)
                 name, keep = view_name(view) or instrument.name, view_keys(view)
                 terms = self._terms(view, limit, lasting=kind.name == "sum" and isinstance(instrument, UpDownCounter))
-                stream = self._streams[key] = Stream(name, kind, keep, terms, sharing, hide=self.hide)
+                stream = self._streams[key] = Stream(name, kind, keep, terms, sharing, hide=self.hide_of(view))
             return stream
 
     def observe(self, instrument: Any, view: View, kind: Kind, limit: Limit) -> ObservedStream:
@@ -124,9 +124,14 @@ class StreamRegistry:
                     sharing,
                     adding=kind.name == "sum",
                     monotonic=isinstance(instrument, ObservableCounter),
-                    hide=self.hide,
+                    hide=self.hide_of(view),
                 )
             return stream
+
+    def hide_of(self, view: View) -> Hide:
+        """Give what hides what may not be shown of an attribute set: as the view says, and in any stream."""
+        by_view: Hide | None = getattr(view, "hide", None)
+        return self.hide if by_view is None else lambda attributes: self.hide(by_view(attributes))
 
     def _terms(self, view: View, limit: Limit, *, lasting: bool) -> Terms:
         return Terms(limit.sets, self.held, self._shown, getattr(view, "forget_after", None), lasting)
