@@ -58,10 +58,10 @@ check: $(STAMP) ## format, lint, types, import rules, generated files
 	@echo "== generated documents"; $(BIN)/python -m otelbridge catalogue --check docs
 	@$(BIN)/python -m otelbridge artifacts --check deploy
 
-bench: $(STAMP) ## measure ours and its peers side by side, about five minutes
+bench: $(STAMP) ## measure ours and its peers side by side, 6 minutes on two idle cores; BENCH=--continue goes on with a run that was cut off
 	@$(BIN)/python -m benchmarks run $(BENCH)
 
-bench-check: $(STAMP) ## fail when a measured figure misses its bound
+bench-check: $(STAMP) ## fail when a measured figure misses its bound, also when it is measured again
 	@$(BIN)/python -m benchmarks check $(BENCH)
 
 format: $(STAMP) ## format and fix what can be fixed

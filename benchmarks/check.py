@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.bounds import BOUNDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from benchmarks.bounds import Bound
 
@@ -62,5 +64,15 @@ def _judge(bound: Bound, figure: dict[str, Any] | None) -> Verdict:
     median = found["median"]
     holds = median >= bound.limit if bound.at_least else median <= bound.limit
     wanted = f"{'at least' if bound.at_least else 'at most'} {bound.limit:.3g}"
-    detail = f"{median:.3g} ({found['low']:.3g} to {found['high']:.3g}), wanted {wanted}"
+    detail = f"{median:.3g} ({found['low']:.3g} to {found['high']:.3g}){_looks(figure, found)}, wanted {wanted}"
     return Verdict(bound, "holds" if holds else "MISSED", detail if holds else f"{detail}. {bound.promise}")
+
+
+def _looks(figure: dict[str, Any], found: dict[str, Any]) -> str:
+    """Tell what each look saw, where there was more than one."""
+    looks: list[int] = figure.get("looks", [])
+    if len(looks) < 2:
+        return ""
+    samples: Iterator[float] = iter(found["samples"])
+    medians = [statistics.median(islice(samples, rounds)) for rounds in looks]
+    return f" over {len(looks)} looks of {', '.join(f'{median:.3g}' for median in medians)}"

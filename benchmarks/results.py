@@ -6,13 +6,19 @@ import json
 import os
 import platform
 import sysconfig
+from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import cache
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from benchmarks.model import Effort
+
 if TYPE_CHECKING:
-    from benchmarks.model import Effort
+    from collections.abc import Mapping
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
 SCHEMA = 1
@@ -59,25 +65,79 @@ def write_results(path: Path, figures: dict[str, Any], effort: Effort) -> dict[s
         All that the file holds now.
     """
     environment = _environment(effort)
-    results = {
+    earlier = _earlier(path)
+    kept: dict[str, Any] = earlier["figures"] if earlier.get("environment") == environment else {}
+    results: dict[str, Any] = {
         "schema": SCHEMA,
         "measured": datetime.now(timezone.utc).date().isoformat(),
         "environment": environment,
-        "figures": {**_kept(path, environment), **figures},
+        "effort": asdict(effort),
+        "figures": {**kept, **{name: {**figure, "code": _code()} for name, figure in figures.items()}},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(results, indent=1) + "\n")
     return results
 
 
-def _kept(path: Path, environment: dict[str, Any]) -> dict[str, Any]:
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that whoever is stopped in the middle leaves the old one."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def up_to_date(path: Path, effort: Effort) -> dict[str, Any]:
+    """Give the figures of a file, by name, that the present code gave in the present environment.
+
+    Args:
+        path: The file.
+        effort: With which they must have been measured.
+
+    Returns:
+        None of a file that does not exist. Figures in which something broke down are left out.
+    """
+    earlier = _earlier(path)
+    if earlier.get("environment") != _environment(effort):
+        return {}
+    return {
+        name: figure
+        for name, figure in earlier["figures"].items()
+        if figure.get("code") == _code() and not figure["failed"]
+    }
+
+
+def effort_of(results: Mapping[str, Any]) -> Effort | None:
+    """Give the effort with which results were measured; None for results that do not say it."""
+    said = results.get("effort")
+    return None if said is None else Effort(**said)
+
+
+def seconds_of(path: Path) -> dict[str, float]:
+    """Give how long figures of a file took, by name, as far as it says so."""
+    figures = _earlier(path).get("figures", {})
+    return {name: figure["seconds"] for name, figure in figures.items() if "seconds" in figure}
+
+
+def _earlier(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        earlier = read_results(path)
+        return read_results(path)
     except ValueError:
         return {}
-    return earlier["figures"] if earlier.get("environment") == environment else {}
+
+
+@cache
+def _code() -> str:
+    """Tell the code that is measured, and that measures, from any other."""
+    found = find_spec("otelbridge")
+    assert found is not None
+    digest = sha256()
+    for folder in (*(found.submodule_search_locations or ()), str(Path(__file__).parent)):
+        for path in sorted(Path(folder).rglob("*.py")):
+            digest.update(str(path.relative_to(folder)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _environment(effort: Effort) -> dict[str, Any]:

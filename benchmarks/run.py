@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -16,18 +17,20 @@ if TYPE_CHECKING:
     from benchmarks.model import Effort, Figure
 
 
-def run_figure(figure: Figure, effort: Effort) -> dict[str, Any]:
+def run_figure(figure: Figure, effort: Effort, times: int = 1) -> dict[str, Any]:
     """Measure one figure.
 
     Args:
         figure: What is measured.
         effort: How much.
+        times: How many times as many rounds as usual.
 
     Returns:
         What the results file says of it. A contender that cannot be measured is left out, with its reason.
     """
+    begin = time.monotonic()
     usual = effort.heavy_rounds if figure.heavy else effort.rounds
-    rounds = min(usual, figure.rounds or usual)
+    rounds = min(usual, figure.rounds or usual) * times
     troubles = _Troubles()
     taken = (_fresh if figure.fresh else _standing)(figure, effort, rounds, troubles)
     samples = {name: values for name, values in taken.items() if len(values) == rounds}
@@ -38,6 +41,8 @@ def run_figure(figure: Figure, effort: Effort) -> dict[str, Any]:
         "unit": figure.unit,
         "higher_is_better": figure.higher_is_better,
         "rounds": rounds,
+        "looks": [rounds],
+        "seconds": round(time.monotonic() - begin, 1),
         "contenders": {name: asdict(spread(values)) for name, values in samples.items()},
         "ratios": {name: asdict(ratio) for name, ratio in ratios.items() if ratio is not None},
         "unmeasured": troubles.unmeasured,

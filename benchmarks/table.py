@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.check import judge
 from benchmarks.figures import FIGURES
 from benchmarks.model import OURS
+from benchmarks.results import write_whole
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
 BEGIN = "<!-- results: written by python -m benchmarks run -->"
@@ -17,7 +18,7 @@ END = "<!-- end of results -->"
 def write_table(path: Path, results: dict[str, Any]) -> None:
     """Put the results into a document, between its two markers; raises as `around_table`."""
     before, after = around_table(path)
-    path.write_text(f"{before}{BEGIN}\n\n{render(results)}\n{END}{after}", encoding="utf-8")
+    write_whole(path, f"{before}{BEGIN}\n\n{render(results)}\n{END}{after}")
 
 
 def around_table(path: Path) -> tuple[str, str]:

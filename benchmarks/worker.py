@@ -21,12 +21,15 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.model import Effort, UnmeasuredError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from benchmarks.model import Figure
 
 _LIMIT = 180.0
 _SHARED = Path("/dev/shm")
 # Files that processes share lie in memory, ours and the peers' alike.
 _MEMORY = str(_SHARED) if _SHARED.is_dir() else None
+_PLACES = frozenset({"PYTHONHOME", "PYTHONPATH"})
 _ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -44,8 +47,7 @@ class Worker:
     """
 
     def __init__(self, figure: str, contender: str, effort: Effort) -> None:
-        # The environment decides what an SDK does; a benchmark must not depend on the caller's.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL", "PROMETHEUS"))}
+        environment = neutral(os.environ)
         # It ends without cleaning up after itself; what it leaves goes with this folder.
         self._scratch = tempfile.TemporaryDirectory(prefix="benchmark-", dir=_MEMORY, ignore_cleanup_errors=True)
         environment["TMPDIR"] = environment["OTELBRIDGE_RUN_DIRECTORY"] = self._scratch.name
@@ -108,6 +110,16 @@ class Worker:
         if "failed" in answer:
             raise WorkerFailedError(answer["failed"])
         return answer
+
+
+def neutral(environ: Mapping[str, str]) -> dict[str, str]:
+    """Leave out what decides how an SDK or an interpreter works: a benchmark must not depend on its caller's.
+
+    Args:
+        environ: The caller's variables. Where Python and its modules are stays.
+    """
+    decisive = ("OTEL", "PROMETHEUS", "PYTHON")
+    return {name: value for name, value in environ.items() if name in _PLACES or not name.startswith(decisive)}
 
 
 def serve(figure: Figure, contender: str, effort: Effort) -> None:

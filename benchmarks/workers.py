@@ -39,10 +39,14 @@ class _Forked:
 
     def __init__(self, count: int, record: Record) -> None:
         self._workers: list[tuple[int, int]] = []
-        for _ in range(count):
-            self._workers.append(self._fork(record))
+        recorded = [self._fork(record) for _ in range(count)]
+        for each in recorded:
+            if os.read(each, 1) != b"1":
+                raise RuntimeError("a worker process died while recording")
+            os.close(each)
 
-    def _fork(self, record: Record) -> tuple[int, int]:
+    def _fork(self, record: Record) -> int:
+        """Start one; gives the pipe on which it tells that it has recorded."""
         ready, tell_ready = os.pipe()
         wait, end = os.pipe()
         pid = os.fork()
@@ -60,10 +64,8 @@ class _Forked:
                 os._exit(code)
         os.close(tell_ready)
         os.close(wait)
-        if os.read(ready, 1) != b"1":
-            raise RuntimeError("a worker process died while recording")
-        os.close(ready)
-        return pid, end
+        self._workers.append((pid, end))
+        return ready
 
     def end(self) -> None:
         """End them and wait until they are gone."""
@@ -170,6 +172,7 @@ FIGURES = (
         "x",
         {OURS: _dead(_ours), MULTIPROCESS: _dead(_prometheus)},
         heavy=True,
+        rounds=3,
         fresh=True,
     ),
     Figure(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_MANY_NAMES = 30
+
 
 class OtelbridgeError(Exception):
     """Base of every error this package raises on purpose."""
@@ -54,9 +56,12 @@ def unknown_name(what: str, name: object, known: Iterable[str]) -> ConfigError:
         known: Every name that would have been accepted.
 
     Returns:
-        An error that lists the known names and, where one is close, suggests it.
+        An error that suggests a name that is close, if one is, and lists the known names; of many the three nearest.
     """
     names = sorted(known)
     close = get_close_matches(str(name), names, n=1)
     suggestion = f"Did you mean {close[0]!r}? " if close else ""
-    return ConfigError(f"Unknown {what} {name!r}", f"{suggestion}Known: {', '.join(names)}")
+    if len(names) <= _MANY_NAMES:
+        return ConfigError(f"Unknown {what} {name!r}", f"{suggestion}Known: {', '.join(names)}")
+    nearest = get_close_matches(str(name), names, n=3, cutoff=0.0)
+    return ConfigError(f"Unknown {what} {name!r}", f"{suggestion}The nearest known: {', '.join(nearest)}")

@@ -38,7 +38,6 @@ import os
 import re
 import sys
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otelbridge.cells import gunicorn, succession
@@ -59,8 +58,7 @@ _ended: Counter[int] = Counter()
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
-@dataclass(frozen=True)
-class Membership:
+class Membership(NamedTuple):
     """The group a process belongs to.
 
     Attributes:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, cast
 
-from otelbridge.config import checks, service
+from otelbridge.config import checks, service, urls
 from otelbridge.config.options import OtlpOptions, PrometheusOptions, Settings
 from otelbridge.config.prometheus_checks import PROMETHEUS_CHECKS
 from otelbridge.errors import ConfigError
@@ -31,9 +31,9 @@ def _headers(where: str, value: object) -> Mapping[str, str]:
 
 OTLP_CHECKS: Mapping[str, Check] = {
     "enabled": checks.flag,
-    "endpoint": checks.url,
-    "metrics_endpoint": checks.url,
-    "traces_endpoint": checks.url,
+    "endpoint": urls.endpoint,
+    "metrics_endpoint": urls.endpoint,
+    "traces_endpoint": urls.endpoint,
     "protocol": checks.protocol,
     "headers": _headers,
     "traces_headers": _headers,
@@ -47,6 +47,7 @@ OTLP_CHECKS: Mapping[str, Check] = {
     "certificate": checks.text,
     "client_certificate": checks.text,
     "client_key": checks.text,
+    "proxy": urls.proxy,
     "cardinality_limits": checks.cardinality_limits,
 }
 """The check of each field of `OtlpOptions`."""
@@ -178,7 +179,7 @@ def _otlp(value: OtlpOptions | Sequence[OtlpOptions] | str | bool | None) -> tup
     if isinstance(value, bool):
         return (OtlpOptions(enabled=True),) if value else ()
     if isinstance(value, str):
-        return (OtlpOptions(endpoint=checks.url("otlp", value)),)
+        return (OtlpOptions(endpoint=urls.endpoint("otlp", value)),)
     if isinstance(value, OtlpOptions):
         return (_checked(value, "otlp", OTLP_CHECKS),)
     items: list[object] | None = list(value) if isinstance(value, Sequence) else None  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit
 
 from otelbridge.errors import ConfigError, unknown_name
 
@@ -44,7 +43,6 @@ _MAX_PORT = 65535
 # RFC 9110 section 5.1: a field name is a token.
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_HIDDEN = "(not shown, it holds credentials)"
 
 
 def text(where: str, value: object) -> str:
@@ -184,36 +182,10 @@ def milliseconds(where: str, value: object) -> float:
     return value / 1000
 
 
-def url(where: str, value: object) -> str:
-    """Check an endpoint: an http or https URL with a host. Errors show neither its user nor its query."""
-    if not isinstance(value, str):
-        raise ConfigError(f"{where} is {type(value).__name__}, not a URL", "Give a text such as http://localhost:4318")
-    try:
-        parts = urlsplit(value)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and not re.search(r"\s", value)
-        _ = parts.port  # reading it is what checks it
-    except ValueError:
-        sound = False
-    if not sound:
-        raise ConfigError(
-            f"{where} is {shown_url(value)!r}, which is no http or https URL with a host",
-            "Give scheme, host and port, for instance http://localhost:4318",
-        )
-    return value
-
-
-def shown_url(value: str) -> str:
-    """Give what may be shown of a URL: no user, no password, no query."""
-    if "@" not in value:
-        return re.split(r"[?#]", value)[0]
-    try:
-        parts = urlsplit(value)
-        host, number = parts.hostname, parts.port
-    except ValueError:
-        return _HIDDEN
-    if parts.netloc.count("@") != 1 or "@" in parts.path or not host:
-        return _HIDDEN
-    return f"{parts.scheme}://{host}{'' if number is None else f':{number}'}{parts.path}"
+def host(where: str, value: object) -> str:
+    """Check the address of a server. IPv6 may stand in brackets, as in a URL."""
+    said = text(where, value)
+    return said[1:-1] if said.startswith("[") and said.endswith("]") else said
 
 
 def names(where: str, value: object) -> tuple[str, ...]:

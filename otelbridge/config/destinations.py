@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from otelbridge.config.options import Otlp, OtlpOptions
+from otelbridge.config.urls import for_http
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +40,9 @@ def resolve_otlp(
     Returns:
         The destinations of metrics, and those of spans in case there are spans. Spans go to the
         destinations that name an endpoint for them, if any does, else to all.
+
+    Raises:
+        ConfigError: An endpoint has a form that its protocol does not know.
     """
     wanted = _merge(sources)
     marked = [options for options in wanted if options.traces_endpoint]
@@ -97,14 +101,17 @@ def _decide(options: OtlpOptions, *, headers: Mapping[str, str] | None = None) -
     if headers is not None:
         said |= {"headers": headers, "headers_file": None}
     return Otlp(
-        metrics_endpoint=options.metrics_endpoint or _signal_url(base, protocol, "metrics"),
-        traces_endpoint=options.traces_endpoint or _signal_url(base, protocol, "traces"),
+        metrics_endpoint=_full_url(options.metrics_endpoint, base, protocol, "metrics"),
+        traces_endpoint=_full_url(options.traces_endpoint, base, protocol, "traces"),
         **said,
     )
 
 
-def _signal_url(base: str, protocol: OtlpProtocol, signal: str) -> str:
+def _full_url(said: str | None, base: str, protocol: OtlpProtocol, signal: str) -> str:
     if protocol == "grpc":
-        return base
-    parts = urlsplit(base)
-    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/v1/{signal}"))
+        return said or base
+    path = f"/v1/{signal}"
+    if said:
+        return for_http(said, path)
+    parts = urlsplit(for_http(base, ""))
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + path))

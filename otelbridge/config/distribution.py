@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from otelbridge.config import checks
+from otelbridge.config import checks, urls
 from otelbridge.config.options import OtlpOptions, PrometheusOptions
 from otelbridge.config.prometheus_checks import PROMETHEUS_CHECKS
 from otelbridge.errors import ConfigError, unknown_name
@@ -17,7 +17,7 @@ SECTION = "distribution.otelbridge"
 """The key path of the section."""
 
 _MAPPINGS = frozenset({"prometheus", "otlp", "cardinality_limits", "basic_users"})
-_OTLP_CHECKS: Mapping[str, Check] = {"headers_file": checks.headers_file}
+_OTLP_CHECKS: Mapping[str, Check] = {"headers_file": checks.headers_file, "proxy": urls.proxy}
 
 
 def read_distribution(section: Mapping[str, object]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from otelbridge.config import service
 from otelbridge.config.options import OtlpOptions, PrometheusOptions, Settings
+from otelbridge.config.service_links import without_service_links
 from otelbridge.config.variables import OTHERS, UNREAD, VARIABLES
 from otelbridge.diagnostics import logger
 from otelbridge.errors import unknown_name
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PREFIX = "OTELBRIDGE_"
+_STANDARD = "OTEL_"
 
 
 def settings_from_environment(environ: Mapping[str, str]) -> Settings:
     """Read the settings the environment holds.
 
     Args:
-        environ: The environment, usually ``os.environ``. Empty values count as unset.
+        environ: The environment, usually ``os.environ``. Empty values count as unset, and so does what Kubernetes
+            makes for its Services.
 
     Returns:
         What it says.
@@ -33,6 +36,7 @@ def settings_from_environment(environ: Mapping[str, str]) -> Settings:
         ConfigError: A variable has a value that cannot be used, or a variable that begins with
             ``OTELBRIDGE_`` is unknown.
     """
+    environ = without_service_links(environ, (_PREFIX, _STANDARD))
     _reject_unknown(environ)
     said: dict[str, Any] = {}
     for variable in VARIABLES:

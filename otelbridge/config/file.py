@@ -141,15 +141,16 @@ def _key_path(parts: Any) -> str:
 
 
 def _with_own(own: OtlpOptions | None, standard: tuple[OtlpOptions, ...] | None) -> tuple[OtlpOptions, ...] | None:
-    if own is None or own.headers_file is None:
+    said: dict[str, Any] = {name: value for name, value in vars(own).items() if value is not None} if own else {}
+    if not said:
         return standard
-    if standard is not None and len(standard) > 1:
+    if "headers_file" in said and standard is not None and len(standard) > 1:
         # Each has credentials of its own, and nothing says whose these are.
         raise ConfigError(
             f"{SECTION}.otlp.headers_file is for one OTLP exporter, and the file has {len(standard)}",
             "Keep one and let a collector fan out, or give OtlpOptions(headers_file=...) in init(otlp=[...])",
         )
-    return tuple(replace(each, headers_file=own.headers_file) for each in standard or (OtlpOptions(),))
+    return tuple(replace(each, **said) for each in standard or (OtlpOptions(),))
 
 
 def _combined(own: PrometheusOptions | None, standard: PrometheusOptions | None) -> PrometheusOptions | None:

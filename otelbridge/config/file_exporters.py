@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from otelbridge.config import checks, pairs
+from otelbridge.config import checks, pairs, urls
 from otelbridge.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def read_connection(where: str, name: str, section: Any, signal: str) -> dict[st
     endpoint = section.endpoint or _DEFAULT_ENDPOINTS[name, signal]
     said = {
         "protocol": PROTOCOLS[name],
-        "endpoint": checks.url(f"{where}.endpoint", endpoint),
+        "endpoint": urls.endpoint(f"{where}.endpoint", endpoint),
         "headers": _headers(where, section),
         "timeout": None if section.timeout is None else checks.milliseconds(f"{where}.timeout", section.timeout),
         "compression": _compression(f"{where}.compression", section.compression),

@@ -103,7 +103,7 @@ def _prometheus(where: str, exporter: ExperimentalPrometheusMetricExporter) -> P
     strategy = exporter.translation_strategy
     return PrometheusOptions(
         mode="auto",
-        host=None if exporter.host is None else checks.text(f"{where}.host", exporter.host),
+        host=None if exporter.host is None else checks.host(f"{where}.host", exporter.host),
         port=None if exporter.port is None else checks.port(f"{where}.port", exporter.port),
         scope_labels=exporter.scope_info_enabled,
         target_info=exporter.target_info_enabled_development,

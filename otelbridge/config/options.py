@@ -67,7 +67,8 @@ class OtlpOptions:
     endpoint: str | None = field(default=None, repr=False)
     """Base URL of the receiver. ``/v1/metrics`` is added to it for HTTP, as the specification does with
     ``OTEL_EXPORTER_OTLP_ENDPOINT``. Default ``http://localhost:4318`` for HTTP, ``http://localhost:4317``
-    for gRPC."""
+    for gRPC. A socket of this machine is ``unix:/run/otlp.sock``, for HTTP also ``http+unix://%2Frun%2Fotlp.sock/path``;
+    gRPC takes ``host:port`` too, with TLS unless `insecure` is true."""
 
     metrics_endpoint: str | None = field(default=None, repr=False)
     """Full URL for metrics, used as it is. Wins over `endpoint`."""
@@ -105,7 +106,7 @@ class OtlpOptions:
     """Aggregation of histograms that no view says otherwise for. Default explicit buckets."""
 
     insecure: bool | None = None
-    """Whether gRPC goes without TLS. By default as the scheme of the endpoint says."""
+    """Whether gRPC goes without TLS. By default as the scheme of the endpoint says; with TLS where it has none."""
 
     certificate: str | None = None
     """File with the CA certificates that the receiver's must be signed by."""
@@ -115,6 +116,11 @@ class OtlpOptions:
 
     client_key: str | None = None
     """File with the key of the client certificate."""
+
+    proxy: str | Literal[False] | None = field(default=None, repr=False)
+    """URL of the HTTP proxy through which the receiver is reached, ``http://user:password@host:port``; ``NO_PROXY``
+    does not matter then. False, an empty text or ``"none"`` mean none. By default what ``HTTP_PROXY``, ``HTTPS_PROXY``,
+    ``ALL_PROXY`` and ``NO_PROXY`` say."""
 
     cardinality_limits: Mapping[str, int] | None = None
     """Attribute sets that a stream keeps apart in an export, by kind of instrument, as in
@@ -240,6 +246,9 @@ class Otlp:
 
     client_key: str | None = None
     """Client key file."""
+
+    proxy: str | Literal[False] | None = field(default=None, repr=False)
+    """URL of a proxy, False for none; None leaves it to the environment."""
 
     cardinality_limits: Mapping[str, int] = field(default_factory=dict[str, int])
     """Attribute sets a stream keeps apart, by kind of instrument; empty leaves it to the process."""

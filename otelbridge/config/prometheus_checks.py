@@ -64,7 +64,7 @@ def _user(where: str, name: object, hashed: object) -> tuple[str, str]:
 PROMETHEUS_CHECKS: Mapping[str, Check] = {
     "mode": checks.choice(checks.PROMETHEUS_MODES),
     "path": checks.path,
-    "host": checks.text,
+    "host": checks.host,
     "port": checks.port,
     "target_info": checks.flag,
     "scope_labels": checks.flag,

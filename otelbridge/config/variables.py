@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from otelbridge.config import checks, pairs, prometheus_checks, texts
+from otelbridge.config import checks, pairs, prometheus_checks, texts, urls
 
 if TYPE_CHECKING:
     from otelbridge.config.texts import Reader
@@ -108,7 +108,7 @@ VARIABLES: tuple[Variable, ...] = (
         texts.exporters(texts.METRICS_EXPORTERS),
         "Where metrics go: otlp, prometheus, console, several of them, or none. What it does not name is off.",
     ),
-    Variable("OTEL_EXPORTER_PROMETHEUS_HOST", "prometheus.host", checks.text, "Address of the own metrics server."),
+    Variable("OTEL_EXPORTER_PROMETHEUS_HOST", "prometheus.host", checks.host, "Address of the own metrics server."),
     Variable("OTEL_EXPORTER_PROMETHEUS_PORT", "prometheus.port", texts.port, "Port of the own metrics server."),
     Variable(
         "OTELBRIDGE_PROMETHEUS",
@@ -117,14 +117,14 @@ VARIABLES: tuple[Variable, ...] = (
         "Where Prometheus scrapes: app, server, auto or off. Wins over OTEL_METRICS_EXPORTER.",
     ),
     *(Variable(f"{_PULL}{name}", f"prometheus.{name.lower()}", read, says) for name, read, says in _PULL_SETTINGS),
-    Variable(f"{_OTLP}ENDPOINT", "otlp.endpoint", checks.url, "Base URL of the OTLP receiver. Switches OTLP on."),
+    Variable(f"{_OTLP}ENDPOINT", "otlp.endpoint", urls.endpoint, "Base URL of the OTLP receiver. Switches OTLP on."),
     Variable(
         f"{_METRICS}ENDPOINT",
         "otlp.metrics_endpoint",
-        checks.url,
+        urls.endpoint,
         "Full URL for metrics, used as it is. Switches OTLP on.",
     ),
-    Variable(f"{_OTLP}TRACES_ENDPOINT", "otlp.traces_endpoint", checks.url, "Full URL for spans, used as it is."),
+    Variable(f"{_OTLP}TRACES_ENDPOINT", "otlp.traces_endpoint", urls.endpoint, "Full URL for spans, used as it is."),
     Variable(f"{_OTLP}HEADERS", "otlp.all_headers", pairs.headers, "Headers of OTLP requests, name=value,... Secret."),
     Variable(f"{_METRICS}HEADERS", "otlp.headers", pairs.headers, "The same, for metrics only. Secret."),
     Variable(f"{_OTLP}TRACES_HEADERS", "otlp.traces_headers", pairs.headers, "The same, for spans only. Secret."),
@@ -133,6 +133,12 @@ VARIABLES: tuple[Variable, ...] = (
         "otlp.headers_file",
         checks.headers_file,
         "File with further headers for metrics, in the same form or one a line, read anew for each request.",
+    ),
+    Variable(
+        "OTELBRIDGE_OTLP_PROXY",
+        "otlp.proxy",
+        urls.proxy,
+        "HTTP proxy on the way to the receiver, http://host:port, or none. Wins over HTTPS_PROXY and the like. Secret.",
     ),
     *(Variable(f"{_OTLP}{name}", target, read, says) for name, target, read, says in _DESTINATION),
     *(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from time import time_ns
 from typing import TYPE_CHECKING, Any, cast
 
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
 
     from otelbridge.catalogue.model import MergeRule
+    from otelbridge.metrics.secrets import Hide
 
     # The parts of the SDK's untyped private classes that we lean on.
 
@@ -323,6 +325,7 @@ class YieldingView(View):
         attribute_keys: Likewise.
         aggregation: Likewise.
         merge: Likewise.
+        hide: Gives the attributes of a series without values that may not be shown; None leaves it to the provider.
     """
 
     def __init__(
@@ -336,6 +339,7 @@ class YieldingView(View):
         attribute_keys: set[str] | None = None,
         aggregation: Aggregation | None = None,
         merge: MergeRule | None = None,
+        hide: Hide | None = None,
     ) -> None:
         super().__init__(  # pyright: ignore[reportUnknownMemberType]
             instrument_type=instrument_type,
@@ -353,6 +357,8 @@ class YieldingView(View):
         self._unadvised_only = unadvised_only
         self.merge: MergeRule | None = merge
         """How several worker processes become one."""
+        self.hide = hide
+        """See the class."""
 
     def _match(self, instrument: _Instrument) -> bool:
         # There are as many views as metrics, and each is asked about each instrument: mostly this is all it takes.
@@ -635,7 +641,12 @@ def is_enabled(instrument: Any) -> bool:
 
 def kind_name(instrument: object) -> str:
     """Name the kind of an instrument of the SDK, for instance ``counter``."""
-    return next(name for name, type_ in _INSTRUMENTS.items() if isinstance(instrument, type_))
+    return _kind_of_class(type(instrument))
+
+
+@cache  # each question to one of these abstract classes takes microseconds, and every stream of every start asks
+def _kind_of_class(kind: type) -> str:
+    return next(name for name, type_ in _INSTRUMENTS.items() if issubclass(kind, type_))
 
 
 def create_instrument(kind: str, name: str, scope: InstrumentationScope, unit: str, description: str) -> Any:

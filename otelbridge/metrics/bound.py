@@ -8,9 +8,8 @@ Written out as `otelbridge.metrics.writers` is, and for the same reason.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otelbridge.metrics import exemplars
 from otelbridge.metrics.inlining import inlined
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 _ONE = 1
 
 
-@dataclass(frozen=True)
-class _Bound:
+class _Bound(NamedTuple):
     """What the bound writers need."""
 
     resolve: Callable[[], Any]
@@ -56,13 +54,17 @@ def create_bound_writer(
     Returns:
         A function of the amount alone. It raises nothing for any amount.
     """
+
+    def offer_series(amount: float, series: Any) -> None:
+        offer(amount, attributes, None, series)
+
     # At the first measurement, since a series without one would show as a zero nobody recorded.
     settings = _Bound(
         resolve=lambda: stream.find(attributes),
         check=create_check(name, signed=signed, floats=stream.kind.name == "histogram"),
         signed=signed,
         watch=watch,
-        offer=lambda amount, series: offer(amount, attributes, None, series),
+        offer=offer_series,
     )
     return _BOUND.get(stream.kind.name, _any)(settings) if LOCK_FREE else _any(settings)
 

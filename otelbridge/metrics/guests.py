@@ -8,7 +8,6 @@ have it.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -158,7 +157,7 @@ def _stream(
     shape = shape_of(kind, key.rule, observed=observed)
     sharing = Sharing(processes, code, shape, key.rule == PER_WORKER)
     lasting = key.kind == "sum" and key.instrument == "up_down_counter"
-    terms = replace(terms, forget_after=identity.forget_after, lasting=lasting)
+    terms = terms._replace(forget_after=identity.forget_after, lasting=lasting)
     # As the registry has it: where processes are not added, each keeps its last value, sum or not.
     kept = Kind("last") if shape.marks else kind
     return GuestStream(streams, key_of(code), key.name, kept, None, terms, sharing, observed=observed)

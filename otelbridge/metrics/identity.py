@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
@@ -24,8 +23,7 @@ _BYTES, _MAPPING = "bytes", "mapping"
 _BETWEEN = b"\n"
 
 
-@dataclass(frozen=True)
-class StreamKey:
+class StreamKey(NamedTuple):
     """What makes streams of several processes one."""
 
     scope: str
@@ -65,8 +63,7 @@ class StreamKey:
     """Which of the streams of a process that are otherwise alike."""
 
 
-@dataclass(frozen=True)
-class StreamIdentity:
+class StreamIdentity(NamedTuple):
     """Everything another process needs to know a stream again, or to show it where it has none of that key."""
 
     key: StreamKey
@@ -98,8 +95,8 @@ class StreamIdentity:
 
     def encode(self) -> bytes:
         """Write it: the key first, as `key_of` finds it."""
-        details = asdict(self)
-        return join(_dump(details.pop("key")), details)
+        details = self._asdict()
+        return join(_dump(details.pop("key")._asdict()), details)
 
     @classmethod
     def decode(cls, code: bytes) -> Self:

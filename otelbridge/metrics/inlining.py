@@ -8,8 +8,10 @@ from __future__ import annotations
 import __future__
 
 import ast
-import inspect
+import linecache
+import re
 import textwrap
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -31,11 +33,10 @@ def inlined(*methods: Callable[..., None]) -> Callable[[_Function], _Function]:
 
     def decorate(function: _Function) -> _Function:
         try:
-            bodies = {method.__name__: _definition(method).body[1:] for method in methods}  # without the docstring
+            bodies = {method.__name__: _statements(method) for method in methods}
             definition = _definition(function)
         except (OSError, SyntaxError):
             return function
-        ast.increment_lineno(definition, function.__code__.co_firstlineno - 1)
         definition.decorator_list.clear()
         _Inlining(bodies).visit(definition)
         code = compile(
@@ -52,21 +53,40 @@ def inlined(*methods: Callable[..., None]) -> Callable[[_Function], _Function]:
     return decorate
 
 
+@cache
+def _statements(method: Callable[..., Any]) -> str:
+    return ast.unparse(ast.Module(list(_definition(method).body[1:]), []))  # without the docstring
+
+
 def _definition(function: Callable[..., Any]) -> ast.FunctionDef:
-    found = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    before = function.__code__.co_firstlineno - 1
+    found = ast.parse("\n" * before + _source(function, before)).body[0]
     assert isinstance(found, ast.FunctionDef)  # noqa: S101  # nothing else has a code object and a def
     return found
 
 
+def _source(function: Callable[..., Any], before: int) -> str:
+    """Give the lines of a function. `inspect.getsource` takes ten times as long, which every start would pay."""
+    lines = linecache.getlines(function.__code__.co_filename, function.__globals__)[before:]
+    if not lines:
+        raise OSError(f"there is no source of {function.__qualname__}")
+    margin = len(lines[0]) - len(lines[0].lstrip())
+    # Up to an empty line before something that is not within it.
+    block = re.split(rf"\n\n+(?= {{0,{margin}}}\S)", "".join(lines), maxsplit=1)[0]
+    return textwrap.dedent(block)
+
+
 class _Inlining(ast.NodeTransformer):
-    def __init__(self, bodies: dict[str, list[ast.stmt]]) -> None:
+    def __init__(self, bodies: dict[str, str]) -> None:
         self._bodies = bodies
+
+    def visit(self, node: ast.AST) -> Any:
+        return node if isinstance(node, ast.expr) else super().visit(node)  # no expression has statements within
 
     def visit_Expr(self, node: ast.Expr) -> Any:  # the name is the library's
         match node.value:
             case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=name)) if name in self._bodies:
-                body = ast.Module(self._bodies[name], [])
-                return _Placing(owner, node).visit(ast.parse(ast.unparse(body))).body
+                return _Placing(owner, node).visit(ast.parse(self._bodies[name])).body
             case _:
                 return node
 

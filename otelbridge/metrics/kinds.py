@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otelbridge.metrics.exponential import ExponentialSeries
 from otelbridge.metrics.series import HistogramSeries, LastSeries, Series, SumSeries
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """How measurements become a series' value, and what makes two streams the same."""
 
     name: str

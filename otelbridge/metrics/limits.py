@@ -7,8 +7,7 @@ default. In between stand the reader's own default and that of the provider.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.errors import ConfigError
@@ -52,8 +51,7 @@ def with_limits(reader: _Reader, limits: Mapping[str, int]) -> _Reader:
     return reader
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(NamedTuple):
     """The limit of one stream."""
 
     sets: int
@@ -88,8 +86,7 @@ class Limits:
         return Limit(sets, 0 if sets == self._common else sets)
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(NamedTuple):
     """How long and how many series a stream keeps."""
 
     sets: int = DEFAULT_LIMIT

@@ -379,7 +379,7 @@ class Storage(MetricReaderStorage):
         if kind is not None and self.merged and kind.name in ("sum", "last"):
             stream = self._streams.observe(instrument, view, kind, limit)
             return ObservedMatch(view, instrument, aggregations, stream, gauge=kind.name == "last")
-        return LimitedMatch(view, instrument, aggregations, limit.sets, self._streams.held, self._streams.hide)
+        return LimitedMatch(view, instrument, aggregations, limit.sets, self._streams.held, self._streams.hide_of(view))
 
     def _reads_of(self, instrument: Any) -> Reads | None:
         delta = self._instrument_class_temporality[instrument.__class__] is AggregationTemporality.DELTA

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.sdk.metrics import ObservableCounter, UpDownCounter
@@ -102,7 +101,7 @@ class StreamRegistry:
                 sharing = self._sharing(instrument, view, kind, limit, observed=False)
                 name, keep = view_name(view) or instrument.name, view_keys(view)
                 terms = self._terms(view, limit, lasting=kind.name == "sum" and isinstance(instrument, UpDownCounter))
-                stream = self._streams[key] = Stream(name, kind, keep, terms, sharing, hide=self.hide)
+                stream = self._streams[key] = Stream(name, kind, keep, terms, sharing, hide=self.hide_of(view))
             return stream
 
     def observe(self, instrument: Any, view: View, kind: Kind, limit: Limit) -> ObservedStream:
@@ -125,9 +124,14 @@ class StreamRegistry:
                     sharing,
                     adding=kind.name == "sum",
                     monotonic=isinstance(instrument, ObservableCounter),
-                    hide=self.hide,
+                    hide=self.hide_of(view),
                 )
             return stream
+
+    def hide_of(self, view: View) -> Hide:
+        """Give what hides what may not be shown of an attribute set: as the view says, and in any stream."""
+        by_view: Hide | None = getattr(view, "hide", None)
+        return self.hide if by_view is None else lambda attributes: self.hide(by_view(attributes))
 
     def _terms(self, view: View, limit: Limit, *, lasting: bool) -> Terms:
         return Terms(limit.sets, self.held, self._shown, getattr(view, "forget_after", None), lasting)
@@ -165,8 +169,8 @@ class StreamRegistry:
         )
         code = identity.encode()
         while key_of(code) in self.own:  # two views that do the same, or two instruments that a view makes alike
-            key = replace(key, occurrence=key.occurrence + 1)
-            identity = replace(identity, key=key)
+            key = key._replace(occurrence=key.occurrence + 1)
+            identity = identity._replace(key=key)
             code = identity.encode()
         self.own[key_of(code)] = identity
         return Sharing(self.processes, code, shape_of(kind, rule, observed=observed), rule == PER_WORKER)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet, WeakValueDictionary
 
 from otelbridge.concurrency import forks
@@ -41,8 +40,7 @@ _MOST_CHANGES = 100
 """Series that are hidden and shown one after the other. Handlers that want more each time get it when it is read."""
 
 
-@dataclass(frozen=True)
-class Sharing:
+class Sharing(NamedTuple):
     """How a stream is shared with the other processes of its group."""
 
     processes: Processes

@@ -8,12 +8,14 @@ the specification's default, not ours.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk import metrics as sdk
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation
 
 from otelbridge.catalogue.buckets import BY_UNIT
+from otelbridge.catalogue.http_foreign import OLD_KEYS, OLD_METRICS, VALUES
 from otelbridge.catalogue.model import Kind, Metric
 from otelbridge.catalogue.naming import metric_name
 from otelbridge.config.view import FileView
@@ -22,9 +24,13 @@ from otelbridge.metrics._sdk import Gauge, YieldingView
 from otelbridge.metrics.view import View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
+    from opentelemetry.sdk.metrics.view import Aggregation
     from opentelemetry.sdk.metrics.view import View as SdkView
+
+    from otelbridge.catalogue.model import Buckets
+    from otelbridge.metrics.secrets import Hide
 
 _TYPES = {
     Kind.COUNTER: sdk.Counter,
@@ -49,10 +55,11 @@ def create_views(metrics: Iterable[Metric], user_views: Sequence[SdkView] = ()) 
     """Make the views of a provider.
 
     Returns:
-        The user's views, then one a metric, then one a unit for histograms of other libraries that
-        bring no boundaries.
+        The user's views, then one a metric, those of earlier conventions included, then one a unit for
+        histograms of other libraries that bring no boundaries.
     """
     declared: list[SdkView] = [_view_of(metric, user_views) for metric in metrics]
+    declared += [_view_of_old(name, buckets, user_views) for name, buckets in OLD_METRICS.items()]
     by_unit: list[SdkView] = [
         YieldingView(
             (*user_views, *declared),
@@ -104,8 +111,33 @@ def _view_of(metric: Metric, user_views: Sequence[SdkView]) -> SdkView:
         instrument_type=_TYPES[metric.kind],
         instrument_name=metric.name,
         attribute_keys=set(metric.attribute_keys),
-        aggregation=ExplicitBucketHistogramAggregation(metric.buckets.boundaries)
-        if foreign and metric.buckets
-        else None,
+        aggregation=_aggregation(metric.buckets if foreign else None),
         merge=metric.merge,
+        hide=_hide_made_up(metric.attribute_keys),
     )
+
+
+def _view_of_old(name: str, buckets: Buckets | None, user_views: Sequence[SdkView]) -> SdkView:
+    return YieldingView(
+        user_views,
+        instrument_type=sdk.Histogram,
+        instrument_name=name,
+        attribute_keys=set(OLD_KEYS),
+        aggregation=_aggregation(buckets),
+        hide=_hide_made_up(OLD_KEYS),
+    )
+
+
+def _aggregation(buckets: Buckets | None) -> Aggregation | None:
+    return ExplicitBucketHistogramAggregation(buckets.boundaries) if buckets else None
+
+
+def _hide_made_up(keys: Collection[str]) -> Hide | None:
+    """Make what leaves out values that a client made up, whoever records them."""
+    known = {key: values for key, values in VALUES.items() if key in keys}
+    return partial(_without_made_up, known) if known else None
+
+
+def _without_made_up(known: Mapping[str, Container[object]], attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    made_up = [key for key, values in known.items() if key in attributes and attributes[key] not in values]
+    return {key: value for key, value in attributes.items() if key not in made_up} if made_up else attributes

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,8 +14,7 @@ _TRACE = re.compile(r"[0-9a-f]{32}")
 _SPAN = re.compile(r"[0-9a-f]{16}")
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignExemplar:
+class ForeignExemplar(NamedTuple):
     """An exemplar. The names are those of the SDK's `Exemplar`."""
 
     filtered_attributes: Mapping[str, str]
@@ -44,7 +42,7 @@ class ForeignExemplar:
             The same object where there are none.
         """
         shown = hide(self.filtered_attributes)
-        return self if shown is self.filtered_attributes else replace(self, filtered_attributes=shown)
+        return self if shown is self.filtered_attributes else self._replace(filtered_attributes=shown)
 
 
 def convert(exemplar: Any) -> ForeignExemplar:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from opentelemetry.sdk.resources import Resource
 
@@ -27,8 +26,7 @@ _MAX_BYTES: Final = 1 << 20
 _SCALARS: Final = (str, bool, int, float)
 
 
-@dataclass(frozen=True)
-class Announcement:
+class Announcement(NamedTuple):
     """Whose totals these are."""
 
     service: str

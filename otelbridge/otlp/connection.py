@@ -10,10 +10,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from otelbridge.config.urls import authority
 from otelbridge.otlp.bounded import within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from typing_extensions import Buffer
 
@@ -65,35 +66,51 @@ class Address:
     port: int
     """TCP port."""
 
+    def __str__(self) -> str:
+        return authority(self.host, self.port)
+
+
+@dataclass(frozen=True)
+class SocketFile:
+    """A Unix domain socket."""
+
+    path: str
+    """Where it is."""
+
 
 class Connection:
-    """One TCP or TLS connection.
+    """One connection, plain until it is secured.
 
     A socket's own timeout holds for each operation, and a peer that sends a byte now and then never meets
     it. So every operation here gets what is left until the deadline.
 
     Args:
         address: Where to.
-        context: Makes the context for TLS; None for no TLS.
-        deadline: When connecting and shaking hands has to be done.
+        deadline: When it has to be there.
 
     Raises:
-        OSError: It cannot be had; `TimeoutError` when not in time, `ssl.SSLError` when TLS fails.
+        OSError: It cannot be had; `TimeoutError` when not in time.
     """
 
-    def __init__(self, address: Address, context: Callable[[], ssl.SSLContext] | None, deadline: Deadline) -> None:
+    def __init__(self, address: Address | SocketFile, deadline: Deadline) -> None:
         self.received = 0
         """Bytes received so far."""
         self._limit = 0
         self._deadline = deadline
         self._socket = _connect(address, deadline)
-        try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if context is not None:
-                self._socket = _secure(self._socket, context(), address.host, deadline)
-        except BaseException:
-            self._socket.close()
-            raise
+
+    def secure(self, context: ssl.SSLContext, host: str, deadline: Deadline) -> None:
+        """Speak TLS from now on.
+
+        Args:
+            context: How.
+            host: Whose certificate the peer has to show.
+            deadline: When shaking hands has to be done.
+
+        Raises:
+            OSError: `ssl.SSLError` when it fails, `TimeoutError` when not in time.
+        """
+        self._socket = _secure(self._socket, context, host, deadline)
 
     def is_idle(self) -> bool:
         """Whether the peer has neither closed the connection nor said anything that nobody asked for."""
@@ -173,7 +190,9 @@ class _Stream(io.RawIOBase):
         return self._connection.receive_into(buffer)
 
 
-def _connect(address: Address, deadline: Deadline) -> socket.socket:
+def _connect(address: Address | SocketFile, deadline: Deadline) -> socket.socket:
+    if isinstance(address, SocketFile):
+        return _connect_to(socket.AF_UNIX, socket.SOCK_STREAM, 0, address.path, deadline.remaining())
     found = _resolve(address, deadline)
     failure: OSError = OSError("the name has no address")
     for tried, (family, kind, protocol, _, target) in enumerate(found):
@@ -186,12 +205,14 @@ def _connect(address: Address, deadline: Deadline) -> socket.socket:
 
 
 def _connect_to(
-    family: int, kind: int, protocol: int, target: tuple[str, int] | tuple[str, int, int, int], seconds: float
+    family: int, kind: int, protocol: int, target: tuple[str, int] | tuple[str, int, int, int] | str, seconds: float
 ) -> socket.socket:
     connected = socket.socket(family, kind, protocol)
     try:
         connected.settimeout(seconds)
         connected.connect(target)
+        if family != socket.AF_UNIX:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
         connected.close()
         raise

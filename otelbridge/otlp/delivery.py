@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import log_waiting
@@ -36,8 +36,7 @@ class Transport(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(NamedTuple):
     """What became of one export."""
 
     verdicts: tuple[Verdict, ...]
@@ -52,8 +51,7 @@ class Report:
         return self.verdict.arrived
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryState:
+class DeliveryState(NamedTuple):
     """How delivery to one receiver has gone in this process."""
 
     consecutive_failures: int

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from math import inf
 from operator import add, sub
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.sdk.metrics import ObservableCounter, ObservableUpDownCounter
 from opentelemetry.sdk.metrics.export import AggregationTemporality, ExponentialHistogramDataPoint
@@ -55,8 +55,7 @@ class Vector:
     """The bucket boundaries of histograms, by the key of the stream."""
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """What there is to send, and what will have been sent then."""
 
     streams: list[CurrentStream]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.sdk.metrics.export import (
     ExponentialHistogram,
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
     WritePoints = Callable[[Sequence[Any], Sequence[bytes], str], list[bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(NamedTuple):
     """How OTLP writes a kind of data."""
 
     field: int

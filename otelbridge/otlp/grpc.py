@@ -7,16 +7,28 @@ import re
 import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from otelbridge.concurrency import forks
-from otelbridge.config import checks
+from otelbridge.config import urls
 from otelbridge.errors import ConfigError, MissingDependencyError
+from otelbridge.otlp.connection import Address
 from otelbridge.otlp.credentials import read_credentials
+from otelbridge.otlp.endpoint import grpc_endpoint
 from otelbridge.otlp.headers import RequestHeaders
+from otelbridge.otlp.proxies import GRPC, by_way_of, choose_proxy
 from otelbridge.otlp.redact import Redactor, safe_url
 from otelbridge.otlp.tls import create_context
-from otelbridge.otlp.verdict import MAX_ANSWER, USER_AGENT, Outcome, Verdict, failed, judge_grpc, judge_taken
+from otelbridge.otlp.verdict import (
+    MAX_ANSWER,
+    USER_AGENT,
+    HttpAnswer,
+    Outcome,
+    Verdict,
+    failed,
+    judge_grpc,
+    judge_taken,
+    judge_tunnel,
+)
 
 if TYPE_CHECKING:
     from otelbridge.config.options import Otlp
@@ -25,10 +37,11 @@ METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 """The method that takes metrics; OTLP, metrics_service.proto."""
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 """The method that takes spans; OTLP, trace_service.proto."""
-_PORTS = {"http": 80, "https": 443}
 # gRPC over HTTP/2, "Requests": names for the protocol's own use, names of values that are not text, and
 # names that HTTP has and metadata has not.
 _NOT_METADATA = re.compile(r"content-type|te|host|user-agent|grpc-.*|.*-bin|.*[^0-9a-z_.-].*")
+# What grpcio says when a proxy refuses.
+_NO_TUNNEL = re.compile("HTTP proxy returned response code ([0-9]{3})")
 _STATUS_DETAILS = "grpc-status-details-bin"
 # What grpcio may take to come back after its own deadline.
 _GRACE = 0.1
@@ -40,13 +53,14 @@ _MAX_RECONNECT_MILLIS = 5000
 class GrpcTransport:
     """Calls one OTLP/gRPC receiver, over a channel that is kept for the next call.
 
-    An endpoint ``https://`` goes with TLS, ``http://`` without it unless ``insecure`` is false. Proxy variables
-    of the environment are not obeyed. For one caller at a time; `otelbridge.otlp.delivery.Delivery` sees to
-    that.
+    An endpoint ``https://`` goes with TLS, ``http://`` and a socket without it unless ``insecure`` is false, and
+    ``host:port`` with it unless ``insecure`` is true. Through a proxy it is always a tunnel. For one caller at a time;
+    `otelbridge.otlp.delivery.Delivery` sees to that.
 
     Args:
         config: The destination; ``metrics_endpoint`` is the base URL, ``compression`` that of requests,
-            ``headers_file`` names a file with more headers, read before every call.
+            ``headers_file`` names a file with more headers, read before every call; ``proxy`` as
+            `otelbridge.otlp.proxies.choose_proxy` has it.
         method: What is called.
 
     Raises:
@@ -57,10 +71,11 @@ class GrpcTransport:
     def __init__(self, config: Otlp, method: str = METRICS) -> None:
         self._method = method
         self._grpc = _import_grpc()
-        self._url = checks.url("The OTLP endpoint", config.metrics_endpoint)
+        self._url = urls.endpoint("The OTLP endpoint", config.metrics_endpoint)
         self._config = config
-        self._target = _target(self._url)
-        self._secure = urlsplit(self._url).scheme == "https" or config.insecure is False
+        self._endpoint = grpc_endpoint(self._url)
+        self._proxy = choose_proxy(config.proxy, self._endpoint.address, GRPC)
+        self._secure = _is_secure(self._endpoint.secure, config.insecure)
         if self._secure:
             create_context(config)  # grpcio would notice unusable files only when it first connects
         self._files = read_credentials(config)
@@ -93,7 +108,10 @@ class GrpcTransport:
                 "(unset it, or use the protocol http/protobuf)",
             )
         headers = self._headers.current()
-        redact = Redactor(self._url, headers)
+        redact = Redactor(self._url, {**headers, **(self._proxy.headers if self._proxy else {})})
+        return by_way_of(self._proxy, self._call(headers, body, timeout, redact))
+
+    def _call(self, headers: dict[str, str], body: bytes, timeout: float, redact: Redactor) -> Verdict:
         method = self._open().unary_unary(self._method)
         arguments = {"timeout": timeout, "metadata": tuple(headers.items()), "compression": self._compression}
         try:
@@ -104,7 +122,10 @@ class GrpcTransport:
             else:
                 answer = method(body, **arguments)
         except self._grpc.RpcError as error:
-            return judge_grpc(error.code().name, error.details() or "", _status_of(error), redact)
+            details = error.details() or ""
+            if self._proxy is not None and (refused := _NO_TUNNEL.search(details)):
+                return judge_tunnel(HttpAnswer(status=int(refused[1]), body=None))
+            return judge_grpc(error.code().name, details, _status_of(error), redact)
         except (self._grpc.FutureTimeoutError, self._grpc.FutureCancelledError):
             return failed(Outcome.RETRY, "the gRPC call does not come back")
         return judge_taken(answer, redact)
@@ -148,13 +169,35 @@ class GrpcTransport:
             # Channels of a process share connections by default, even those of a parent.
             ("grpc.use_local_subchannel_pool", 1),
         )
+        target, further = self._way()
+        options = (*options, *further)
         if not self._secure:
-            return self._grpc.insecure_channel(self._target, options)
+            return self._grpc.insecure_channel(target, options)
         chain = self._files["client_certificate"]
         credentials = self._grpc.ssl_channel_credentials(
             self._files["certificate"], (self._files["client_key"] or chain) if chain else None, chain
         )
-        return self._grpc.secure_channel(self._target, credentials, options)
+        return self._grpc.secure_channel(target, credentials, options)
+
+    def _way(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """Give what the channel connects to, and the options that lead to the receiver from there."""
+        address = self._endpoint.address
+        if not isinstance(address, Address):
+            return self._endpoint.target, (("grpc.default_authority", "localhost"),)
+        if self._proxy is None:
+            return self._endpoint.target, ()
+        # What `grpc.enable_http_proxy` does, for the proxy that was chosen here: gRPC itself looks at some of the
+        # variables, and at no setting. By the authority the receiver's certificate is checked.
+        headers = tuple(
+            ("grpc.http_connect_headers", f"{name}: {value}") for name, value in self._proxy.headers.items()
+        )
+        to = self._endpoint.target
+        return str(self._proxy.address), (("grpc.http_connect_server", to), ("grpc.default_authority", to), *headers)
+
+
+def _is_secure(said: bool | None, insecure: bool | None) -> bool:
+    # OTLP exporter specification, "Configuration Options": without a scheme it is TLS unless told otherwise.
+    return insecure is not True if said is None else said or insecure is False
 
 
 def _import_grpc() -> Any:
@@ -170,12 +213,6 @@ def _threads_can_start() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _target(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return f"{f'[{host}]' if ':' in host else host}:{parts.port or _PORTS[parts.scheme]}"
 
 
 def _status_of(error: Any) -> bytes | None:

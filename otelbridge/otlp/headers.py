@@ -40,7 +40,8 @@ class RequestHeaders:
     def __init__(self, url: str, headers: Mapping[str, str], file: str | None, *, forbidden: re.Pattern[str]) -> None:
         self._forbidden = forbidden
         said = [checks.header("OTLP headers", name, value) for name, value in headers.items()]
-        self._fixed = {**_authorization(url), **self._allowed("OTLP headers", dict(said))}
+        user = basic_credentials(url)
+        self._fixed = {**({"authorization": user} if user else {}), **self._allowed("OTLP headers", dict(said))}
         self._file = file
         self._from_file = {} if file is None else self._read(file)
         self._file_is_sound = True
@@ -104,9 +105,10 @@ def _content(file: Path) -> bytes | None:
         return stream.read(_MAX_FILE + 1)
 
 
-def _authorization(url: str) -> dict[str, str]:
+def basic_credentials(url: str) -> str | None:
+    """Make the value of an authorization header of the user in a URL, if there is one. It is secret."""
     parts = urlsplit(url)
     if parts.username is None:
-        return {}
+        return None
     pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"

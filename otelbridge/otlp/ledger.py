@@ -14,8 +14,7 @@ import struct
 import time
 import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otelbridge.cells.lead import Lead
 from otelbridge.cells.names import LEDGER
@@ -40,8 +39,7 @@ _LEVEL: Final = 1
 _Signature = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class _Page:
+class _Page(NamedTuple):
     """What one file says."""
 
     vector: Vector

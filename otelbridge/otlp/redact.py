@@ -7,7 +7,7 @@ import binascii
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
-from otelbridge.config.checks import shown_url
+from otelbridge.config import urls
 from otelbridge.metrics.secrets import HIDDEN
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def printable(text: str, limit: int) -> str:
 
 def safe_url(url: str) -> str:
     """Give what may be shown of a URL: no user, no password, no query, at most 200 printable characters."""
-    return printable(shown_url(url), 200)
+    return printable(urls.shown(url), 200)
 
 
 def origin(url: str) -> str:
@@ -84,10 +84,10 @@ def origin(url: str) -> str:
     """
     try:
         parts = urlsplit(url)
-        port = "" if parts.port is None else f":{parts.port}"
+        port = parts.port
     except ValueError:
         return ""
-    return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""
+    return f"{parts.scheme}://{urls.authority(parts.hostname, port)}" if parts.hostname else ""
 
 
 def _secrets(url: str, headers: Mapping[str, str]) -> Iterator[str]:

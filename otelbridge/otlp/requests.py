@@ -7,10 +7,9 @@ The protocol recommends receivers to take at least 4 MiB over gRPC and 20 MiB ov
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from itertools import accumulate, groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from otelbridge.metrics.wire import tag, varint
 
@@ -27,8 +26,7 @@ _FRAME = 6
 _RESOURCE, _SCOPE = itemgetter(0), itemgetter(1)
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedStream:
+class EncodedStream(NamedTuple):
     """The points of one metric, with the messages around them."""
 
     resource: bytes
@@ -50,8 +48,7 @@ class EncodedStream:
     """The fields ``data_points``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One encoded ``ExportMetricsServiceRequest``."""
 
     body: bytes

@@ -43,6 +43,12 @@ _CURES = {
     415: "the receiver takes no protobuf over HTTP",
 }
 _RETRYABLE_CODES = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS"})
+_PROXY_CURES = {
+    403: "the proxy forbids it",
+    404: "it is no proxy",
+    405: "it is no proxy",
+    407: "check the user and password in the URL of the proxy",
+}
 _CODE_CURES = {
     "UNAUTHENTICATED": "check the credentials in the headers",
     "PERMISSION_DENIED": "check the credentials in the headers",
@@ -155,12 +161,31 @@ def judge_http(answer: HttpAnswer, redact: Redactor) -> Verdict:
     name = _status_name(answer.status)
     if answer.status in _RETRYABLE:
         return failed(Outcome.RETRY, name, _said(answer, redact), _seconds(answer.retry_after, answer.date))
+    if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return failed(Outcome.MISDIRECTED, f"{name} ({_PROXY_CURES[answer.status]})")
     if HTTPStatus.BAD_REQUEST <= answer.status < 600:  # noqa: PLR2004  # the last class of status codes ends there
         cure = _CURES.get(answer.status)
         return failed(Outcome.REFUSED, f"{name} ({cure})" if cure else name, _said(answer, redact))
     to = redact(origin(answer.location))
     where = f" to {to}" if to else ""
     return failed(Outcome.MISDIRECTED, f"{name}{where} is no answer of an OTLP receiver (check the endpoint)")
+
+
+def judge_tunnel(answer: HttpAnswer) -> Verdict:
+    """Say what the answer of a proxy means that opens no tunnel to the receiver.
+
+    Args:
+        answer: The response to ``CONNECT``, which is the proxy's own word.
+
+    Returns:
+        The verdict. The receiver has refused nothing, so the data may be sent again.
+    """
+    cure = _PROXY_CURES.get(answer.status)
+    text = f"no tunnel, {_status_name(answer.status)}{f' ({cure})' if cure else ''}"
+    # Proxies do not agree on the status for a receiver that they cannot reach; some say 500.
+    passing = answer.status in _RETRYABLE or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    outcome = Outcome.RETRY if passing else Outcome.MISDIRECTED
+    return failed(outcome, text, retry_after=_seconds(answer.retry_after, answer.date))
 
 
 def judge_grpc(code: str, details: str, status: bytes | None, redact: Redactor) -> Verdict:

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 from typing import TYPE_CHECKING
 
+from otelbridge.config.urls import authority
 from otelbridge.diagnostics import warn_once
 from otelbridge.errors import ConfigError
 
@@ -93,14 +94,15 @@ def listen(host: str, port: int) -> socket.socket:
     family, address = resolve_host(host)
     if not 0 <= port <= _LAST_PORT:
         raise ConfigError(
-            f"The metrics endpoint cannot listen on {host}:{port}, which is no port", "Give one from 0 to 65535"
+            f"The metrics endpoint cannot listen on {authority(host, port)}, which is no port",
+            "Give one from 0 to 65535",
         )
     both = family == socket.AF_INET6 and address == "::" and socket.has_dualstack_ipv6()
     try:
         listening = socket.create_server((address, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
         raise ConfigError(
-            f"The metrics endpoint cannot listen on {host}:{port} ({error.strerror})",
+            f"The metrics endpoint cannot listen on {authority(host, port)} ({error.strerror})",
             "Choose another port with prometheus=PrometheusOptions(port=...), port=0 for any free one, "
             "serve it on your application with app=..., or switch it off with prometheus=False",
         ) from error

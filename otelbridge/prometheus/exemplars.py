@@ -6,8 +6,7 @@ Source: OpenTelemetry specification, "Prometheus and OpenMetrics Compatibility",
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from otelbridge.prometheus.digits import plain
 from otelbridge.prometheus.labels import Pairs, value_text
@@ -22,8 +21,7 @@ LIMIT = 128
 Prometheus' own storage."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exemplar:
+class Exemplar(NamedTuple):
     """An exemplar as Prometheus has it."""
 
     pairs: Pairs

@@ -15,7 +15,7 @@ Prometheus". What it leaves open is decided so:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.sdk.metrics.export import NumberDataPoint
 
@@ -50,8 +50,7 @@ _SUFFIXES = {Kind.HISTOGRAM: ("", "_bucket", "_sum", "_count")}
 _RESERVED = {Kind.HISTOGRAM: frozenset({"le"})}
 
 
-@dataclass(frozen=True, kw_only=True)
-class FamilyOptions:
+class FamilyOptions(NamedTuple):
     """What the families show besides the measurements."""
 
     target_info: bool = True

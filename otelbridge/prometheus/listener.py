@@ -18,6 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from otelbridge.concurrency import forks
+from otelbridge.config.urls import authority
 from otelbridge.diagnostics import logger, warn_once
 from otelbridge.prometheus.address import listen
 from otelbridge.prometheus.connection import Connection, Phase, Want
@@ -93,8 +94,7 @@ class Listener:
     @property
     def url(self) -> str:
         """Where the server is, without a path."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://{authority(self._host, self.port)}"
 
     def close(self) -> None:
         """Free the port, all connections and all threads. Closing twice is harmless."""

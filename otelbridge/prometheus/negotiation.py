@@ -6,8 +6,8 @@ Sources: Prometheus documentation, "Scrape protocol content negotiation"; RFC 91
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from otelbridge.prometheus.translation import Escaping
 
@@ -23,8 +23,7 @@ class Syntax(Enum):
     PROTOBUF = "application/vnd.google.protobuf"
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(NamedTuple):
     """One way to answer a scrape."""
 
     syntax: Syntax = Syntax.TEXT

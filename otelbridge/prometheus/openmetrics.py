@@ -6,8 +6,7 @@ A counter ``foo`` shows ``foo_total`` and may show ``foo_created``, but no gauge
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.prometheus.model import Kind
@@ -28,8 +27,7 @@ _SUFFIXES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Exposed:
+class Exposed(NamedTuple):
     """A family as OpenMetrics shows it."""
 
     family: Family

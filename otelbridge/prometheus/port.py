@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from otelbridge.concurrency import forks
+from otelbridge.config.urls import authority
 from otelbridge.diagnostics import warn_once
 from otelbridge.errors import ConfigError
 from otelbridge.prometheus.listener import Listener
@@ -55,8 +56,8 @@ class Port:
         """Where the metrics are, with the port that was really taken, by whichever process."""
         if self._listener is not None:
             return self._listener.url + self._config.path
-        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
-        return f"{'http' if self._tls is None else 'https'}://{host}:{self._config.port}{self._config.path}"
+        where = authority(self._config.host, self._config.port)
+        return f"{'http' if self._tls is None else 'https'}://{where}{self._config.path}"
 
     @property
     def serving(self) -> bool:

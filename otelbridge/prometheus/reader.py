@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry.sdk.metrics import (
     Counter,
@@ -44,8 +43,7 @@ _CUMULATIVE = dict.fromkeys(
 _MAX_BYTES = 50_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Exposition:
+class Exposition(NamedTuple):
     """One answer to a scrape."""
 
     content_type: str

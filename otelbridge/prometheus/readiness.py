@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from otelbridge.diagnostics import logger, warn_once
 from otelbridge.prometheus.flight import SingleFlight
@@ -20,8 +19,7 @@ ComponentState = Literal["healthy", "degraded", "unhealthy"]
 _STATES = frozenset({"healthy", "degraded", "unhealthy"})
 
 
-@dataclass(frozen=True, slots=True)
-class ComponentHealth:
+class ComponentHealth(NamedTuple):
     """The state of one component, as the metric ``health.component.status`` has it."""
 
     name: str
@@ -34,8 +32,7 @@ class ComponentHealth:
     """``health.component.state``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What the components say together."""
 
     ready: bool

@@ -6,8 +6,8 @@ Labels with two leading underscores are as the Collector has them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from otelbridge.catalogue.naming import NAMELESS, Shape, Strategy, encodable, family_name, prometheus_label
 
@@ -21,8 +21,7 @@ class Escaping(Enum):
     VALUES = "values"
 
 
-@dataclass(frozen=True)
-class Translation:
+class Translation(NamedTuple):
     """Names for one answer: the configured strategy first, then what the scraper asked for.
 
     Args:
@@ -116,8 +115,7 @@ def escape(name: str, escaping: Escaping, *, label: bool = False) -> str:
     return replacements.prefix + "".join(characters)
 
 
-@dataclass(frozen=True)
-class _Replacements:
+class _Replacements(NamedTuple):
     prefix: str
     plain: dict[str, str]
     hexadecimal: bool

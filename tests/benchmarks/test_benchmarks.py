@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -19,48 +19,16 @@ from benchmarks.model import OURS, Effort, Figure, UnmeasuredError
 from benchmarks.peers import SDK_TWO
 from benchmarks.results import read_results, write_results
 from benchmarks.run import run_figure
-from benchmarks.table import BEGIN, END, render
-from benchmarks.worker import Worker, WorkerFailedError
+from benchmarks.table import render
+from benchmarks.worker import Worker, WorkerFailedError, neutral
+from tests.benchmarks.examples import TINY, figure, older_results_file, ratio, results_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.endtoend
 
-TINY = Effort("tiny", rounds=2, heavy_rounds=1, seconds=0.001, series=20, many_series=40, requests=10, workers=1)
 BOUND = Bound("recording.counter_dict", SDK_TWO, 0.05, "Recording is cheap")
-
-
-def figure(**changes: Any) -> dict[str, Any]:
-    value = {"median": 1.0, "iqr": 0.0, "low": 1.0, "high": 1.0, "samples": [1.0]}
-    figure = {
-        "title": "Recording",
-        "unit": "ns",
-        "higher_is_better": False,
-        "rounds": 1,
-        "contenders": {OURS: value, SDK_TWO: value},
-        "ratios": {SDK_TWO: value},
-        "unmeasured": {},
-        "failed": {},
-    }
-    return {**figure, **changes}
-
-
-def ratio(median: float) -> dict[str, Any]:
-    return {"median": median, "iqr": 0.0, "low": median, "high": median, "samples": [median]}
-
-
-@pytest.fixture
-def document(tmp_path: Path) -> Path:
-    path = tmp_path / "benchmarks.md"
-    path.write_text(f"# Before\n\n{BEGIN}\nstale numbers\n{END}\n\nAfter\n")
-    return path
-
-
-def results_file(tmp_path: Path, figures: dict[str, Any]) -> Path:
-    path = tmp_path / "results.json"
-    write_results(path, figures, TINY)
-    return path
 
 
 def test_a_run_writes_results_and_table(tmp_path: Path, document: Path) -> None:
@@ -91,6 +59,12 @@ def test_prometheus_clients_multi_process_mode_is_really_on() -> None:
     found = run_figure(figure_named("workers.scrape"), TINY)
     assert found["failed"] == {}
     assert found["contenders"]["prometheus_client, multi-process"]["median"] > 0
+
+
+def test_what_is_measured_does_not_depend_on_the_callers_environment() -> None:
+    decisive = {"OTEL_SDK_DISABLED": "true", "PROMETHEUS_MULTIPROC_DIR": "/x", "PYTHONDONTWRITEBYTECODE": "1"}
+    places = {"PATH": "/bin", "PYTHONPATH": "/here"}
+    assert neutral({**decisive, **places}) == places
 
 
 def test_a_contender_that_breaks_down_says_so() -> None:
@@ -129,7 +103,7 @@ def test_a_contender_in_trouble_is_left_out_with_its_reason(
 
 
 def test_a_missed_bound_fails_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = results_file(tmp_path, {BOUND.figure: figure(ratios={SDK_TWO: ratio(0.2)})})
+    path = older_results_file(tmp_path, {BOUND.figure: figure(ratios={SDK_TWO: ratio(0.2)})})
     assert main(["check", "--results", str(path)]) == 1
     assert main(["check", "--only", "memory", "--results", str(path)]) == 0
     assert main(["check", "--only", "memor", "--results", str(path)]) == 2

@@ -30,7 +30,11 @@ def test_no_arguments_say_nothing() -> None:
         ({"prometheus": PrometheusOptions(port=True)}, "prometheus.port"),
         ({"prometheus": PrometheusOptions(path="metrics")}, "prometheus.path"),
         ({"prometheus": PrometheusOptions(target_info=1)}, "prometheus.target_info"),  # type: ignore[arg-type]
-        ({"otlp": "localhost:4317"}, "otlp"),
+        ({"otlp": "localhost"}, "otlp"),
+        ({"otlp": OtlpOptions(endpoint="unix:run/otlp.sock")}, "otlp.endpoint"),
+        ({"otlp": OtlpOptions(proxy=True)}, "otlp.proxy is bool"),  # type: ignore[arg-type]
+        ({"otlp": OtlpOptions(proxy="socks5://proxy:1080")}, "otlp.proxy is 'socks5://proxy:1080'"),
+        ({"otlp": OtlpOptions(proxy="https://user:s3cret@proxy")}, "otlp.proxy is 'https://proxy'"),
         ({"otlp": 3}, "otlp"),
         ({"otlp": ["http://a"]}, "otlp"),
         ({"otlp": OtlpOptions(timeout=0)}, "otlp.timeout"),

@@ -36,7 +36,11 @@ def test_an_empty_environment_says_nothing() -> None:
         ("OTEL_EXPORTER_PROMETHEUS_PORT", "http"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "thrift"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:65536"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "unix:otlp.sock"),
+        ("OTELBRIDGE_OTLP_PROXY", "http://proxy:port"),
+        ("OTELBRIDGE_OTLP_PROXY", "socks5h://proxy"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://host:port"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "1.5"),
@@ -73,6 +77,15 @@ def test_a_wrong_value_is_named_with_its_variable(name: str, value: str) -> None
 def test_an_unknown_variable_of_ours_is_an_error_with_the_closest_name() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'OTELBRIDGE_PROMETHEUS_PATH'"):
         settings_from_environment({"OTELBRIDGE_PROMETHEUS_PATHS": "/x"})
+
+
+def test_an_unknown_variable_is_answered_with_the_three_nearest_names() -> None:
+    with pytest.raises(ConfigError) as raised:
+        settings_from_environment({"OTELBRIDGE_PROMETHEUS_TSL_KEY": "/x"})
+    named = raised.value.cure.partition("The nearest known: ")[2].split(", ")
+    assert named[0] == "OTELBRIDGE_PROMETHEUS_TLS_KEY"
+    assert len(named) == 3
+    assert {*named} < {each.name for each in VARIABLES} | OTHERS
 
 
 def test_the_group_is_known_and_left_to_the_processes() -> None:

@@ -108,6 +108,13 @@ def test_our_section_names_a_file_of_headers_for_the_one_exporter(load: Any) -> 
     assert load({"distribution": {"otelbridge": {"otlp": {}}}}).otlp is None
 
 
+def test_our_section_names_a_proxy_for_all_exporters(load: Any) -> None:
+    two = {"meter_provider": {"readers": 2 * [{"periodic": {"exporter": {"otlp_http": None}}}]}}
+    for said, meant in (("proxy:3128", "http://proxy:3128"), (False, False), ("none", False)):
+        settings = load({**two, "distribution": {"otelbridge": {"otlp": {"proxy": said}}}})
+        assert [each.proxy for each in settings.otlp] == [meant] * 2
+
+
 def test_the_exporter_of_spans_joins_the_destination_of_metrics(load: Any) -> None:
     settings = load(
         {
@@ -344,6 +351,8 @@ def test_an_unreadable_file_is_named(tmp_path: Path, name: str) -> None:
         periodic({"otlp_http": {"endpoint": f"http://u:{SECRET}@host:x"}}),
         {"distribution": {"otelbridge": {"otlp": f"headers_file:{SECRET}"}}},
         {"distribution": {"otelbridge": {"otlp": {"headers_file": f"key={SECRET}"}}}},
+        {"distribution": {"otelbridge": {"otlp": {"proxy": f"https://user:{SECRET}@proxy"}}}},
+        {"distribution": {"otelbridge": {"otlp": {"proxy": f"user:{SECRET}@proxy:x"}}}},
         {"distribution": {"otelbridge": {"otlp": {"headers_file": {"key": SECRET}}}}},
         f'file_format: "1.0"\nx: {{authorization: {SECRET}',
         f'file_format: "1.0"\nauthorization: *{SECRET}',

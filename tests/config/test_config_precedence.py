@@ -329,6 +329,13 @@ ROWS |= {
         "base2_exponential_bucket_histogram",
         (push(default_histogram_aggregation="explicit_bucket_histogram"), "explicit_bucket_histogram"),
     ),
+    "proxy": (
+        lambda c: c.otlp[0].proxy if c.otlp else None,
+        None,
+        (otlp(enabled=True, proxy=False), False),
+        ({**ON, "OTELBRIDGE_OTLP_PROXY": "e:1"}, "http://e:1"),
+        ({**push(), **own(otlp={"proxy": "http://f:1"})}, "http://f:1"),
+    ),
     "headers_file": (
         lambda c: c.otlp[0].headers_file if c.otlp else None,
         None,

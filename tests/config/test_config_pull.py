@@ -380,3 +380,19 @@ def test_any_text_is_a_token_that_can_be_sent_or_is_not_shown(text: str) -> None
         assert SECRET not in str(error)  # noqa: PT017  # either outcome is right
     else:
         assert BearerToken(found.bearer_token or "").check(token)
+
+
+@pytest.mark.parametrize("said", ["::1", "[::1]"])
+def test_an_ipv6_address_may_stand_in_brackets_wherever_it_is_said(said: str, tmp_path: Path) -> None:
+    exporter = {"prometheus/development": {"host": said}}
+    file = tmp_path / "otel.yaml"
+    file.write_text(
+        yaml.safe_dump({"file_format": "1.0", "meter_provider": {"readers": [{"pull": {"exporter": exporter}}]}})
+    )
+    for settings in (
+        settings_from_arguments(prometheus=PrometheusOptions(host=said)),
+        settings_from_environment({"OTEL_EXPORTER_PROMETHEUS_HOST": said}),
+        settings_from_file(file),
+    ):
+        assert settings.prometheus is not None
+        assert settings.prometheus.host == "::1"

@@ -8,8 +8,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 
 from otelbridge.catalogue.buckets import DB, HTTPD, SIZE
+from otelbridge.catalogue.http import SERVER_ACTIVE_REQUESTS, SERVER_REQUEST_DURATION
 from otelbridge.catalogue.model import Attribute, Kind, Metric
 from otelbridge.errors import ConfigError
+from otelbridge.metrics import provider as own
 from otelbridge.metrics.views import check_targets, create_views
 
 _KEPT = Attribute("kept", "Kept.")
@@ -100,3 +102,87 @@ def test_a_view_that_misses_a_metric_by_a_slip_is_an_error(name) -> None:
 )
 def test_a_view_of_what_may_come_is_taken(view) -> None:
     assert check_targets((_OWN, _COUNTER), [view]) is None
+
+
+def _served(name: str, attributes: dict[str, object], *user_views: View, unit: str = "s") -> dict:
+    """Record one request as another instrumentation does; give what is left of its attributes."""
+    reader = InMemoryMetricReader()
+    views = create_views((SERVER_REQUEST_DURATION, SERVER_ACTIVE_REQUESTS), user_views)
+    provider = own.MeterProvider([reader], views=views, shutdown_on_exit=False)
+    meter = provider.get_meter("opentelemetry.instrumentation.asgi")
+    if name == SERVER_ACTIVE_REQUESTS.name:
+        meter.create_up_down_counter(name, unit).add(1, attributes)
+    else:
+        meter.create_histogram(name, unit).record(1, attributes)
+    data = reader.get_metrics_data()
+    provider.shutdown()
+    ((point,),) = (
+        metric.data.data_points
+        for resource in data.resource_metrics
+        for scoped in resource.scope_metrics
+        for metric in scoped.metrics
+    )
+    return dict(point.attributes)
+
+
+_PLAIN = {"http.request.method": "GET", "http.response.status_code": 200}
+_OLD = {"http.method": "GET", "http.status_code": 200}
+_HOST = {
+    "http.host": "evil",
+    "http.server_name": "evil",
+    "net.host.name": "evil",
+    "net.host.port": 81,
+    "http.target": "/7",
+}
+
+
+@pytest.mark.parametrize(
+    "made_up",
+    [
+        {"url.scheme": "evil"},
+        {"network.protocol.version": "7.3"},
+        {"http.route": "GET /orders/7"},
+        {"http.route": "EVIL *"},
+        {"http.route": "GET http://evil/"},
+        {"server.address": "evil"},
+    ],
+)
+def test_what_a_client_made_up_is_left_out_and_its_request_counts(made_up) -> None:
+    assert _served(SERVER_REQUEST_DURATION.name, {**_PLAIN, **made_up}) == _PLAIN
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"url.scheme": "wss"},
+        {"network.protocol.version": "2"},
+        {"http.route": "/orders/{order_id}"},
+        {"http.route": "orders/<int:order_id>/lines"},
+        {"http.route": "/a b/{c}"},
+        {"http.route": ""},
+    ],
+)
+def test_what_it_did_not_make_up_stays(known) -> None:
+    assert _served(SERVER_REQUEST_DURATION.name, {**_PLAIN, **known}) == {**_PLAIN, **known}
+
+
+def test_requests_under_way_have_no_made_up_scheme_either() -> None:
+    given = {"http.request.method": "GET", "url.scheme": "evil"}
+    assert _served(SERVER_ACTIVE_REQUESTS.name, given, unit="{request}") == {"http.request.method": "GET"}
+
+
+@pytest.mark.parametrize("name", ["http.server.duration", "http.server.request.size", "http.server.response.size"])
+def test_metrics_of_earlier_conventions_keep_no_host_and_no_target(name) -> None:
+    kept = {**_OLD, "http.flavor": "1.1", "http.scheme": "https", "http.route": "/orders/{order_id}"}
+    assert _served(name, {**kept, **_HOST}) == kept
+    assert _served(name, {**_OLD, "http.flavor": "7.3", "http.scheme": "evil", "http.route": "GET /7"}) == _OLD
+
+
+def test_sizes_of_earlier_conventions_have_buckets_of_sizes() -> None:
+    points = _points(lambda m: m.create_histogram("http.server.request.size", "By").record(1))
+    assert tuple(points["http.server.request.size"][0].explicit_bounds) == SIZE.boundaries
+
+
+def test_a_user_view_shows_what_clients_made_up() -> None:
+    given = {**_OLD, **_HOST}
+    assert _served("http.server.duration", given, View(instrument_name="http.server.*")) == given

@@ -139,6 +139,9 @@ class Receiver:
         behaviours: For the first request, the second, ...; the last one holds for the rest.
         tls: Context of the server, for TLS.
         greets: Done with each connection before anything is read of it.
+        port: Where it listens; 0 for any.
+        host: Address on which it listens.
+        path: Socket on which it listens instead.
     """
 
     def __init__(
@@ -147,6 +150,8 @@ class Receiver:
         tls: ssl.SSLContext | None = None,
         greets: Callable[[Exchange], None] | None = None,
         port: int = 0,
+        host: str = "127.0.0.1",
+        path: str | None = None,
     ) -> None:
         self._behaviours = behaviours
         self._tls = tls
@@ -156,8 +161,14 @@ class Receiver:
         self.connections = 0
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", port))
-        self.port = self._listener.getsockname()[1]
+        if path is None:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._listener = socket.create_server((host, port), family=family)
+            self.port = self._listener.getsockname()[1]
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(path)
+            self._listener.listen()
         self._start(self._accept)
 
     @property
@@ -431,6 +442,10 @@ class Authority:
         path.write_bytes(content)
         return str(path)
 
+    def serve_as(self, *names: str) -> None:
+        """Have the server be called something else, too."""
+        self._server = self.ca.issue_cert("127.0.0.1", "::1", "localhost", *names)
+
     def encrypted_client_key(self) -> bytes:
         """The client's key, under a password."""
         key = serialization.load_pem_private_key(self._client.private_key_pem.bytes(), None)
@@ -462,9 +477,15 @@ class GrpcReceiver:
     Args:
         behaviours: For the first call, the second, ...; the last one holds for the rest.
         credentials: For TLS.
+        address: Where it listens, as gRPC writes it.
     """
 
-    def __init__(self, *behaviours: GrpcBehaviour, credentials: grpc.ServerCredentials | None = None) -> None:
+    def __init__(
+        self,
+        *behaviours: GrpcBehaviour,
+        credentials: grpc.ServerCredentials | None = None,
+        address: str = "127.0.0.1:0",
+    ) -> None:
         self.calls: list[tuple[bytes, dict[str, str]]] = []
         self.closing = threading.Event()
 
@@ -477,9 +498,9 @@ class GrpcReceiver:
         self._server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_send_message_length", -1)])
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         if credentials is None:
-            self.port = self._server.add_insecure_port("127.0.0.1:0")
+            self.port = self._server.add_insecure_port(address)
         else:
-            self.port = self._server.add_secure_port("127.0.0.1:0", credentials)
+            self.port = self._server.add_secure_port(address, credentials)
         self.url = f"{'https' if credentials else 'http'}://127.0.0.1:{self.port}"
         self._server.start()
 

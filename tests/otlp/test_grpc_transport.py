@@ -59,7 +59,7 @@ def test_a_user_in_the_url_is_basic_authentication() -> None:
         assert receiver.calls[0][1]["authorization"] == "Basic YW5uOnBAc3M="
 
 
-def test_proxy_variables_are_not_obeyed(monkeypatch) -> None:
+def test_a_receiver_on_this_machine_needs_no_proxy(monkeypatch) -> None:
     with GrpcReceiver(grpc_answer()) as receiver:
         for name in ("http_proxy", "https_proxy", "grpc_proxy"):
             monkeypatch.setenv(name, "http://127.0.0.1:1")

@@ -144,6 +144,7 @@ def test_over_grpc(traces, fault) -> None:
         ("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://user:{CANARY}@host:port"),
         ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"user:{CANARY}@host"),
         ("OTELBRIDGE_OTLP_HEADERS_FILE", f"x={CANARY}"),
+        ("OTELBRIDGE_OTLP_PROXY", f"https://user:{CANARY}@proxy"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named_and_not_shown(variable, value) -> None:

@@ -204,6 +204,14 @@ def test_a_port_in_use_is_an_error_for_the_one_whose_turn_it_is(pull) -> None:
     first.close()
 
 
+def test_an_ipv6_address_in_use_is_named_as_in_a_url() -> None:
+    first = Pull(Prometheus(host="::1", port=0), _healthy).serve(_always)
+    taken = urlsplit(first.url).port
+    with pytest.raises(ConfigError, match=rf"\[::1\]:{taken}"):
+        Pull(Prometheus(host="::1", port=taken), _healthy).serve(_always)
+    first.close()
+
+
 def test_who_waits_takes_over_when_its_turn_comes(pull) -> None:
     first = pull.serve(_always)
     taken = urlsplit(first.url).port
