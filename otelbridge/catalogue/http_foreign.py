@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from otelbridge.catalogue.buckets import SIZE
+from otelbridge.catalogue.http import PROTOCOL_VERSION, SCHEME
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -33,8 +34,7 @@ OLD_KEYS = frozenset(("http.method", "http.scheme", "http.flavor", "http.status_
 ``net.host.port``) and ``http.target``: mostly the template of the route, but the path where Django finds none, and with
 the path in it below a mount of Starlette that has parameters."""
 
-_SCHEMES = frozenset(("http", "https", "ws", "wss"))
-_VERSIONS = frozenset(("0.9", "1.0", "1.1", "2", "3", "HTTP/1.0", "HTTP/1.1"))
+_VERSIONS = frozenset((*PROTOCOL_VERSION.values, "HTTP/1.0", "HTTP/1.1"))
 
 
 class _Templates:
@@ -47,8 +47,8 @@ class _Templates:
 
 VALUES: Mapping[str, Container[object]] = MappingProxyType(
     {
-        "url.scheme": _SCHEMES,
-        "http.scheme": _SCHEMES,
+        "url.scheme": SCHEME.values,
+        "http.scheme": SCHEME.values,
         "network.protocol.version": _VERSIONS,
         "http.flavor": _VERSIONS,
         "http.route": _Templates(),

@@ -19,7 +19,6 @@ from opentelemetry.metrics import _Gauge as ApiGauge  # the API exports it under
 
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import late_warnings, warn_once
-from otelbridge.metrics._sdk import real_instrument
 from otelbridge.metrics.observers import add_callbacks, identify, reusable
 from otelbridge.metrics.quota import DEFAULT_INSTRUMENT_LIMIT, Quota
 
@@ -348,13 +347,13 @@ def _identity(attributes: Attributes) -> frozenset[tuple[str, object]]:
     return frozenset((key, repr(value)) for key, value in (attributes or {}).items())
 
 
-def is_switched(instrument: api.Instrument) -> bool:
-    """Tell whether what an instrument measures goes to the switch, also by way of the API's global provider.
+def is_switched(instrument: object) -> bool:
+    """Tell whether an instrument is one of a switch.
 
     Args:
         instrument: Anybody's instrument.
     """
-    return isinstance(real_instrument(instrument), _Plug)
+    return isinstance(instrument, _Plug)
 
 
 switch = SwitchMeterProvider()

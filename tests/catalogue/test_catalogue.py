@@ -52,7 +52,19 @@ def test_histograms_and_only_they_have_buckets(metric: Metric) -> None:
 def test_names_are_ones_the_sdk_takes_and_of_a_known_family(metric: Metric) -> None:
     provider = MeterProvider(shutdown_on_exit=False)
     provider.get_meter("test").create_counter(metric.name)
-    families = ("http.", "db.", "cache.", "gen_ai.", "agent.", "cost.", "task.", "business.", "health.", "system.")
+    families = (
+        "http.",
+        "websocket.",
+        "db.",
+        "cache.",
+        "gen_ai.",
+        "agent.",
+        "cost.",
+        "task.",
+        "business.",
+        "health.",
+        "system.",
+    )
     assert metric.name.startswith((*families, "process.", "cpython.", "otelbridge.", "otel.sdk."))
     # Names of the package and of the SDK are for what it says about itself.
     assert metric.name.startswith(("otelbridge.", "otel.sdk.")) == (metric.id[0] == "O")

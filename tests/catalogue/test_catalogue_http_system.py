@@ -16,7 +16,8 @@ PUBLISHED = {
     for name, value in vars(module).items()
     if name.isupper() and isinstance(value, str)
 }
-METRICS = (*http.DOMAIN.metrics, *system.DOMAIN.metrics)
+WEBSOCKETS = http.DOMAIN.metrics[5:]
+METRICS = (*http.DOMAIN.metrics[:5], *system.DOMAIN.metrics)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.id)
@@ -26,15 +27,28 @@ def test_names_are_those_of_the_conventions(metric) -> None:
     assert (metric.buckets is not None) == (metric.kind is Kind.HISTOGRAM)
 
 
+def test_websockets_are_named_in_the_style_of_the_conventions_which_have_none() -> None:
+    assert [(metric.name, metric.convention) for metric in WEBSOCKETS] == [
+        ("websocket.server.active_connections", "own"),
+        ("websocket.server.connection.duration", "own"),
+        ("websocket.server.messages", "own"),
+    ]
+    assert not any(name.startswith("websocket.") for name in PUBLISHED)
+
+
 def test_ids_are_whole() -> None:
-    assert [metric.id for metric in http.DOMAIN.metrics] == [f"H{number}" for number in range(1, 6)]
+    assert [metric.id for metric in http.DOMAIN.metrics] == [f"H{number}" for number in range(1, 9)]
     assert [metric.id for metric in system.DOMAIN.metrics] == [f"Y{number}" for number in range(1, 14)]
 
 
 def test_domains_record_through_their_meters() -> None:
     assert (http.DOMAIN.meter, system.DOMAIN.meter) == ("otelbridge.http", "otelbridge.system")
     assert http.CLIENT_REQUEST_DURATION.recorded_by == "opentelemetry.instrumentation.httpx"
-    assert all(metric.recorded_by == "otelbridge" for metric in http.DOMAIN.metrics[:-1])
+    assert all(
+        metric.recorded_by == "otelbridge"
+        for metric in http.DOMAIN.metrics
+        if metric is not http.CLIENT_REQUEST_DURATION
+    )
     assert all(metric.recorded_by == "otelbridge" for metric in system.DOMAIN.metrics)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from otelbridge.catalogue.http import PROTOCOL_VERSION, SCHEME
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains import health
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 CLIENT_DISCONNECTED = "client_disconnected"
 """The ``error.type`` of what its client did not wait for."""
 
-SCHEMES = {scheme: scheme for scheme in ("http", "https", "ws", "wss")}
+SCHEMES = {scheme: scheme for scheme in SCHEME.values}
 """``url.scheme`` by the scheme of an ASGI scope. Any other is left out: a proxy's client may have chosen it."""
-VERSIONS = {"0.9": "0.9", "1": "1.0", "1.0": "1.0", "1.1": "1.1", "2": "2", "2.0": "2", "3": "3", "3.0": "3"}
+VERSIONS = {**{version: version for version in PROTOCOL_VERSION.values}, "1": "1.0", "2.0": "2", "3.0": "3"}
 """``network.protocol.version`` by the version of an ASGI scope. Any other is left out: clients write it."""
 # What frameworks and servers raise into an application whose client has gone; told by name, since none is imported.
 _DISCONNECTS = frozenset(("ClientDisconnect", "WebSocketDisconnect", "OSError"))

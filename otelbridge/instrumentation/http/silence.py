@@ -17,6 +17,7 @@ from opentelemetry.trace import INVALID_SPAN, get_current_span, set_span_in_cont
 from otelbridge.asgi import CONNECTION
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.http.hooks import is_measured
+from otelbridge.metrics._sdk import real_instrument
 from otelbridge.metrics.switch import is_switched
 
 if TYPE_CHECKING:
@@ -53,10 +54,9 @@ def silence_official_metrics() -> None:
 
 def _silent(middleware: Any) -> Any:
     silent = copy(middleware)
-    attributes: dict[str, object] = vars(middleware)
+    attributes: dict[str, Any] = middleware.__dict__
     for name, value in attributes.items():
-        if isinstance(value, Histogram) and is_switched(value):
-            setattr(silent, name, NoOpHistogram(name))
-        elif isinstance(value, UpDownCounter) and is_switched(value):
-            setattr(silent, name, NoOpUpDownCounter(name))
+        if isinstance(value, (Histogram, UpDownCounter)) and is_switched(real_instrument(value)):
+            nothing = NoOpHistogram if isinstance(value, Histogram) else NoOpUpDownCounter
+            setattr(silent, name, nothing(name))
     return silent
