@@ -8,12 +8,12 @@ the specification's default, not ours.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk import metrics as sdk
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation
 
-from otelbridge.catalogue.buckets import BY_UNIT
+from otelbridge.catalogue.buckets import FITS
 from otelbridge.catalogue.model import Kind, Metric
 from otelbridge.catalogue.naming import metric_name
 from otelbridge.config.view import FileView
@@ -49,22 +49,25 @@ def create_views(metrics: Iterable[Metric], user_views: Sequence[SdkView] = ()) 
     """Make the views of a provider.
 
     Returns:
-        The user's views, then one a metric, then one a unit for histograms of other libraries that
-        bring no boundaries.
+        The user's views, then those of the metrics, then those for histograms of other libraries that bring no
+        boundaries.
     """
-    declared: list[SdkView] = [_view_of(metric, user_views) for metric in metrics]
-    by_unit: list[SdkView] = [
-        YieldingView(
-            (*user_views, *declared),
-            unadvised_only=True,
-            instrument_type=sdk.Histogram,
-            instrument_name="*",
-            instrument_unit=unit,
-            aggregation=ExplicitBucketHistogramAggregation(buckets.boundaries),
+    views: list[SdkView] = [*user_views]
+    for metric in metrics:
+        views += _views_of(metric, user_views)
+    for name, unit, buckets in FITS:
+        aggregation = ExplicitBucketHistogramAggregation(buckets.boundaries)
+        views.append(
+            YieldingView(
+                views,
+                unadvised_only=True,
+                instrument_type=sdk.Histogram,
+                instrument_name=name,
+                instrument_unit=unit,
+                aggregation=aggregation,
+            )
         )
-        for unit, buckets in BY_UNIT.items()
-    ]
-    return [*user_views, *declared, *by_unit]
+    return views
 
 
 def check_targets(metrics: Iterable[Metric], user_views: Sequence[SdkView]) -> None:
@@ -95,17 +98,19 @@ def check_targets(metrics: Iterable[Metric], user_views: Sequence[SdkView]) -> N
             )
 
 
-def _view_of(metric: Metric, user_views: Sequence[SdkView]) -> SdkView:
-    # Our own instruments carry their boundaries as advice, which leaves a reader free to prefer
-    # exponential histograms. Instruments of other libraries may carry none, so the view says them.
-    foreign = metric.recorded_by != "otelbridge"
-    return YieldingView(
-        user_views,
-        instrument_type=_TYPES[metric.kind],
-        instrument_name=metric.name,
-        attribute_keys=set(metric.attribute_keys),
-        aggregation=ExplicitBucketHistogramAggregation(metric.buckets.boundaries)
-        if foreign and metric.buckets
-        else None,
-        merge=metric.merge,
-    )
+def _views_of(metric: Metric, user_views: Sequence[SdkView]) -> list[SdkView]:
+    # Our own instruments carry their boundaries as advice, which leaves a reader free to prefer exponential
+    # histograms. Those of other libraries may carry none, whatever their name, so a view says them.
+    kept: Any = {
+        "instrument_type": _TYPES[metric.kind],
+        "instrument_name": metric.name,
+        "attribute_keys": set(metric.attribute_keys),
+        "merge": metric.merge,
+    }
+    if metric.buckets is None:
+        return [YieldingView(user_views, **kept)]
+    explicit = ExplicitBucketHistogramAggregation(metric.buckets.boundaries)
+    if metric.recorded_by != "otelbridge":
+        return [YieldingView(user_views, aggregation=explicit, **kept)]
+    unadvised = YieldingView(user_views, unadvised_only=True, aggregation=explicit, **kept)
+    return [unadvised, YieldingView((*user_views, unadvised), **kept)]
