@@ -10,6 +10,7 @@ Timed calls are context managers, sync and async, and decorators. Failures are r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from otelbridge.catalogue.tasks import (
@@ -21,6 +22,7 @@ from otelbridge.catalogue.tasks import (
     TASK_WORKER_COUNT,
 )
 from otelbridge.domains import health
+from otelbridge.domains.checks import checked_return
 from otelbridge.domains.operation import Operation, error_type
 from otelbridge.domains.presence import Presence
 from otelbridge.domains.recording import DomainMeter
@@ -28,7 +30,7 @@ from otelbridge.domains.task_results import FAILURES, NO_ERRORS, result_of_error
 from otelbridge.domains.timeouts import is_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from otelbridge.domains.recording import Registration
     from otelbridge.domains.task_results import Result
@@ -165,7 +167,7 @@ def workers(pool: str, states: Callable[[], Mapping[str, float]]) -> Registratio
     """
 
     def read() -> Iterator[tuple[float, Mapping[str, str]]]:
-        for state, count in states().items():
+        for state, count in checked_return(states(), Mapping, "the number of workers by state").items():
             yield count, {"task.worker.state": state}
 
     return _workers.observe(pool, read, {"task.worker.pool.name": pool})
