@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 class Job(Task):
     """One run of a cron or batch job: a `otelbridge.tasks.task` whose outcome is pushed before the block is left.
 
-    The exception that leaves the block, and with it the exit code of the program, stays what it is, whether the
-    push arrives or not; what does not is in the log. ``sys.exit()``, ``sys.exit(0)`` and
-    ``typer.Exit()`` are a success.
+    The exception that leaves the block, and with it the exit code of the program, stays what it is, whether the push
+    arrives or not; what does not is in the log. ``sys.exit()``, ``sys.exit(0)`` and ``typer.Exit()`` are a success.
 
     Args:
         name: Name of the job, out of a small set; recorded as ``task.name``.

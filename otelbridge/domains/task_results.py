@@ -49,7 +49,7 @@ def _exit(error: SystemExit) -> Result:
 
 
 def _exit_of_command(error: Any) -> Result:
-    return _code(error.exit_code)
+    return _code(getattr(error, "exit_code", 1))
 
 
 def _code(code: int | None) -> Result:

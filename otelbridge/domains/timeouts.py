@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # `ReadTimeout`, `APITimeoutError`, `JobTimeoutException`, `TimeoutExpired`, `SoftTimeLimitExceeded`. What follows may
 # be no other word: a `TimeoutFormatError` is about a number that cannot be read.
 _TIMEOUT = re.compile(r"(?:Timeout|TimedOut|TimeLimitExceeded|DeadlineExceeded)(?:Error|Exception|Expired|Exceeded)?$")
-# PostgreSQL's code of a statement that was ended, by a limit of time or by somebody.
-_QUERY_CANCELED = "57014"
+# PostgreSQL's codes of a statement that was ended and of a lock that was not had, for a limit of time or otherwise.
+_QUERY_CANCELED, _LOCK_NOT_AVAILABLE = "57014", "55P03"
 # A lock, a statement of MariaDB and one of MySQL took longer than their limits.
 _MYSQL_LIMITS = frozenset({1205, 1969, 3024})
 
@@ -64,7 +64,7 @@ def _never(_error: Any) -> bool:
 def _limit_of_postgresql(error: Any) -> bool:
     # Of who or what ended the statement, and of why a connection failed, only the message tells.
     code, message = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None), str(error)
-    return "timeout expired" in message or (code == _QUERY_CANCELED and "timeout" in message)
+    return "timeout expired" in message or (code in (_QUERY_CANCELED, _LOCK_NOT_AVAILABLE) and "timeout" in message)
 
 
 def _limit_of_mysql(error: Any) -> bool:

@@ -297,6 +297,18 @@ def test_a_statement_that_postgresql_ends_for_its_time_is_one(client, driver, po
 
 
 @pytest.mark.components
+def test_a_lock_that_is_not_had_is_one_if_it_was_waited_for(postgresql) -> None:
+    where = {"host": "127.0.0.1", "port": postgresql.port, "user": "postgres", "dbname": "postgres"}
+    with psycopg.connect(**where) as first, psycopg.connect(**where) as second:
+        first.execute("SELECT pg_advisory_xact_lock(7)")
+        second.execute("SET lock_timeout = 20")
+        waited = raised_by(lambda: second.execute("SELECT pg_advisory_xact_lock(7)"))
+    assert isinstance(waited, psycopg.errors.LockNotAvailable)
+    assert is_timeout(waited)
+    assert not is_timeout(psycopg.errors.LockNotAvailable("could not obtain lock on row"))
+
+
+@pytest.mark.components
 def test_a_statement_that_somebody_ends_is_none(postgresql) -> None:
     def ended_by_itself() -> None:
         with psycopg.connect(host="127.0.0.1", port=postgresql.port, user="postgres", dbname="postgres") as connection:
