@@ -8,7 +8,7 @@
         call.tokens(input=812, output=64)
 
 Everything public is here and is loaded when it is first used, so that a library which only records
-does not pay for exporters it never starts.
+does not pay for exporters it never starts. With `init` comes all that records.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _HOMES = {
     "job": "otelbridge.jobs",
     "shutdown": "otelbridge.lifecycle",
 }
-_DOMAINS = frozenset({"agents", "business", "cost", "database", "health", "tasks"})
+_DOMAINS = ("agents", "business", "cost", "database", "health", "tasks")
 
 
 def __getattr__(name: str) -> object:
@@ -74,6 +74,10 @@ def __getattr__(name: str) -> object:
         refuse_subinterpreter()
         raise
     globals()[name] = value
+    if name == "init":
+        # Whoever records first may do so when no descriptor is left to read a module with.
+        for each in (*_DOMAINS, "job"):
+            __getattr__(each)
     return value
 
 

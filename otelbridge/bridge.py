@@ -256,7 +256,7 @@ class Bridge:
         if self.config.traces and self.resource is not None:
             from otelbridge.otlp.spans import Spans
 
-            self._spans = Spans(self.resource, self.config.spans)
+            self._spans = Spans(self.resource, self.config.spans, console=self.config.spans_on_console)
             undo.callback(self._spans.close)
 
     def _attach(self, names: Sequence[str], undo: ExitStack) -> None:

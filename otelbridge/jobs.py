@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Job(Task):
     """One run of a cron or batch job: a `otelbridge.tasks.task` whose outcome is pushed before the block is left.
 
-    The exception that leaves the block, and with it the exit code of the program, stays what it is, whether the
-    push arrives or not; what does not is in the log. ``sys.exit()`` and ``sys.exit(0)`` are a success.
+    The exception that leaves the block, and with it the exit code of the program, stays what it is, whether the push
+    arrives or not; what does not is in the log. ``sys.exit()``, ``sys.exit(0)`` and ``typer.Exit()`` are a success.
 
     Args:
         name: Name of the job, out of a small set; recorded as ``task.name``.
@@ -37,10 +37,7 @@ class Job(Task):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, SystemExit) and not error.code:
-            super().__exit__(None, None, None)  # a program that says it is done has not failed
-        else:
-            super().__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)
         self._guard(self._push)
 
     def _push(self) -> None:

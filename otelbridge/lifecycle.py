@@ -92,7 +92,7 @@ def init(
         domains: Domains that record; by default all.
         views: Views of your own. One replaces the catalogue's for the instruments it selects.
         instrument: Instrumentations to switch on; ``"auto"``, the default, takes what is installed.
-        traces: Whether spans are made and exported over OTLP too.
+        traces: Whether spans are made and exported too, over OTLP unless ``OTEL_TRACES_EXPORTER`` says otherwise.
         workers: ``"merged"``, the default, shows the worker processes of a service as one, ``"separate"``
             each by itself.
         cardinality_limit: How many attribute sets a stream keeps apart, by default 2000; what is more is

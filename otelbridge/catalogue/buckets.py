@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from otelbridge.catalogue.model import Buckets
 
 HTTPD = Buckets(
@@ -18,6 +20,16 @@ GEN = Buckets(
     "GEN",
     (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92),
     "GenAI semantic conventions: client and tool durations, streaming",
+)
+FIRST_TOKEN = Buckets(
+    "FIRST_TOKEN",
+    (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+    "GenAI semantic conventions: gen_ai.server.time_to_first_token",
+)
+NEXT_TOKEN = Buckets(
+    "NEXT_TOKEN",
+    (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5),
+    "GenAI semantic conventions: gen_ai.server.time_per_output_token",
 )
 AGENT = Buckets(
     "AGENT",
@@ -56,8 +68,16 @@ CONF = Buckets(
 )
 MONEY = Buckets(
     "MONEY",
-    (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0),
+    (
+        *(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0),
+        *(100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0),
+    ),
     "own: amounts of money; replace them by a view where yours are of another size",
+)
+COST = Buckets(
+    "COST",
+    (0.00001, 0.00005, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0, 100.0),
+    "own: what one operation costs, from a thousandth of a cent",
 )
 HUMAN = Buckets(
     "HUMAN",
@@ -75,6 +95,34 @@ SESS = Buckets(
     "own: length of a user session",
 )
 
-BY_UNIT = {"s": HTTPD, "By": SIZE}
-"""Boundaries for histograms of other libraries that give no advice of their own. The SDK's default
-(0, 5, 10, 25, ... 10000) is a ladder of milliseconds and useless for seconds."""
+
+class Fit(NamedTuple):
+    """Boundaries for histograms of other libraries."""
+
+    name: str
+    """Name of the instrument, ``*`` and ``[...]`` as in a view."""
+
+    unit: str
+    """Its unit, likewise."""
+
+    buckets: Buckets
+
+
+FITS = (
+    Fit("gen_ai.server.time_to_first_token", "s", FIRST_TOKEN),
+    Fit("gen_ai.server.time_per_output_token", "s", NEXT_TOKEN),
+    Fit("gen_ai.*", "s", GEN),
+    Fit("operation.cost", "*", COST),
+    Fit("*cost*", "{[A-Z][A-Z][A-Z]}", COST),
+    Fit("*cost*", "[A-Z][A-Z][A-Z]", COST),
+    Fit("*cost*", "{currency}", COST),
+    Fit("*", "{[A-Z][A-Z][A-Z]}", MONEY),
+    Fit("*", "[A-Z][A-Z][A-Z]", MONEY),
+    Fit("*", "{currency}", MONEY),
+    Fit("*", "{token*}", TOK),
+    Fit("*", "token*", TOK),
+    Fit("*", "s", HTTPD),
+    Fit("*", "By", SIZE),
+)
+"""Boundaries for histograms of other libraries that bring no advice of their own; the first that fits counts. The
+SDK's default (0, 5, 10, 25, ... 10000) is a ladder of milliseconds, and useless for seconds, tokens and cents."""

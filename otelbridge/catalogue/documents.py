@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from otelbridge.catalogue.buckets import FITS
 from otelbridge.catalogue.naming import metric_name, prometheus_label
 from otelbridge.catalogue.registry import DOMAINS
 
@@ -104,7 +105,19 @@ def _bucket_section() -> Iterable[str]:
         for metric in domain.metrics:
             if metric.buckets:
                 used.setdefault(metric.buckets.name, metric.buckets)
+    for fit in FITS:
+        used.setdefault(fit.buckets.name, fit.buckets)
     yield from ("## Buckets", "", "| Set | Upper bounds | Origin |", "| --- | --- | --- |")
     for buckets in used.values():
         bounds = ", ".join(f"{bound:g}" for bound in buckets.boundaries)
         yield f"| {buckets.name} | {bounds} | {buckets.origin} |"
+    yield from (
+        "",
+        "Histograms of other libraries get these, unless the library brings boundaries of its own or a view of yours "
+        "says some. The first row that fits counts.",
+        "",
+        "| Name | Unit | Set |",
+        "| --- | --- | --- |",
+    )
+    for fit in FITS:
+        yield f"| `{fit.name}` | `{fit.unit}` | {fit.buckets.name} |"

@@ -11,7 +11,7 @@ _QUEUE = Attribute("task.queue.name", "Queue the task came from.", example="bill
 _RESULT = Attribute(
     "task.result",
     "How the run ended.",
-    values=("success", "failure", "cancelled", "timeout", "retry"),
+    values=("success", "failure", "cancelled", "timeout", "retry", "ignored", "rejected"),
     closed=True,
     example="success",
 )

@@ -54,6 +54,7 @@ def settings_from_environment(environ: Mapping[str, str]) -> Settings:
         domains=said.get("domains"),
         instrument=said.get("instrument"),
         traces=said.get("traces"),
+        span_exporters=said.get("span_exporters"),
         exemplar_filter=said.get("exemplar_filter"),
         console=said.get("console"),
         workers=said.get("workers"),
@@ -81,6 +82,9 @@ def _reject_unknown(environ: Mapping[str, str]) -> None:
 
 
 def _apply_exporters(said: dict[str, Any]) -> None:
+    spans: tuple[str, ...] | None = said.get("span_exporters")
+    if spans is not None:
+        said.setdefault("traces", bool(spans))
     exporters: tuple[str, ...] | None = said.pop("exporters", None)
     if exporters is None:
         return

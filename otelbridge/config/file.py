@@ -56,7 +56,7 @@ def settings_from_file(path: str | os.PathLike[str]) -> Settings:
     own = read_distribution((model.distribution or {}).get("otelbridge") or {})
     resource, detectors = read_resource(model.resource)
     prometheus, otlp, console = read_readers(model.meter_provider)
-    traces, destinations = read_spans(model.tracer_provider, otlp)
+    span_exporters, destinations = read_spans(model.tracer_provider, otlp)
     filter_ = model.meter_provider.exemplar_filter if model.meter_provider else None
     return Settings(
         **service.lift("resource", resource, own),
@@ -66,7 +66,8 @@ def settings_from_file(path: str | os.PathLike[str]) -> Settings:
         domains=own.get("domains"),
         views=read_views(model.meter_provider),
         instrument=own.get("instrument"),
-        traces=own.get("traces", traces),
+        traces=own.get("traces", True if span_exporters else None),
+        span_exporters=span_exporters,
         exemplar_filter=None if filter_ is None else filter_.value,
         console=console,
         workers=own.get("workers"),

@@ -1,4 +1,4 @@
-"""The section ``tracer_provider`` of the configuration file, of which we take the OTLP exporter."""
+"""The section ``tracer_provider`` of the configuration file, of which we take the exporters to OTLP and the console."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHARED = ("protocol", "timeout", "compression", "certificate", "client_key", "c
 
 def read_spans(
     section: TracerProvider | None, otlp: tuple[OtlpOptions, ...] | None
-) -> tuple[bool | None, tuple[OtlpOptions, ...] | None]:
+) -> tuple[tuple[str, ...] | None, tuple[OtlpOptions, ...] | None]:
     """Read the section.
 
     Args:
@@ -28,30 +28,37 @@ def read_spans(
         otlp: The destinations of metrics that the file names.
 
     Returns:
-        Whether spans are made, and the destinations, with that of the spans.
+        Where spans go, of ``otlp`` and ``console``, None where nothing is said of it; and the destinations of OTLP,
+        with that of the spans.
 
     Raises:
         ConfigError: A value cannot be used, or something cannot be honoured.
     """
     if section is None:
         return None, otlp
+    exporters = [
+        each
+        for number, processor in enumerate(section.processors)
+        for each in _exporters(f"tracer_provider.processors[{number}]", processor)
+    ]
     found = [
         (where, name, getattr(exporter, name))
-        for number, processor in enumerate(section.processors)
-        for where, exporter in _exporters(f"tracer_provider.processors[{number}]", processor)
+        for where, exporter in exporters
         if (name := otlp_of(exporter)) is not None
     ]
+    console = ("console",) if any(exporter.console is not None for _, exporter in exporters) else ()
     _report_unread(section)
+    if not found and not console:
+        logger.info("The section tracer_provider has no exporter to OTLP or the console and is left to others.")
     if not found:
-        logger.info("The section tracer_provider has no OTLP exporter and is left to others.")
-        return None, otlp
+        return console or None, otlp
     if len(found) > 1:
         raise ConfigError(
             f"tracer_provider.processors has {len(found)} OTLP exporters", "Keep one, and let a collector fan out"
         )
     where, name, exporter = found[0]
     said = read_connection(f"{where}.{name}", name, exporter, "traces")
-    return True, _joined(f"{where}.{name}", said, otlp)
+    return ("otlp", *console), _joined(f"{where}.{name}", said, otlp)
 
 
 def _exporters(where: str, processor: SpanProcessor) -> list[tuple[str, Any]]:
@@ -67,7 +74,7 @@ def _report_unread(section: TracerProvider) -> None:
     unread = [name for name in _UNREAD if getattr(section, name) is not None]
     if unread:
         logger.warning(
-            "Of the section tracer_provider only the OTLP exporter is read, not: %s. The SDK takes these from "
+            "Of the section tracer_provider only the exporters are read, not: %s. The SDK takes these from "
             "OTEL_TRACES_SAMPLER and OTEL_SPAN_* variables.",
             ", ".join(name.replace("_development", "/development") for name in unread),
         )

@@ -163,7 +163,10 @@ class Settings:
     """Instrumentations to switch on; ``("auto",)`` takes what is installed, empty takes none."""
 
     traces: bool | None = None
-    """Whether spans are made and exported over OTLP too."""
+    """Whether spans are made and exported."""
+
+    span_exporters: tuple[str, ...] | None = None
+    """Where spans go, of ``otlp`` and ``console``; none said is ``otlp``."""
 
     exemplar_filter: ExemplarFilter | None = None
     """Which measurements may become exemplars."""
@@ -294,6 +297,9 @@ class Config:
     spans: tuple[Otlp, ...] = ()
     """Where spans go, with the headers for spans; empty without `traces`. Metrics may go elsewhere or
     nowhere."""
+
+    spans_on_console: bool = False
+    """Whether spans are printed to standard output."""
 
     exemplar_filter: ExemplarFilter
     """Which measurements may become exemplars."""

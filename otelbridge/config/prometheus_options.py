@@ -65,7 +65,7 @@ class PrometheusOptions:
     """Whether OpenMetrics says since when a series counts (``_created``). Default false."""
 
     max_bytes: int | None = None
-    """Bytes above which whole families are left out of a page, the largest first. Default 10 000 000."""
+    """Bytes above which whole families are left out of a page, the largest first. Default 50 000 000."""
 
     bearer_token: str | None = field(default=None, repr=False)
     """Token that a scrape must show as ``Authorization: Bearer <token>``. Secret: it appears in no log,

@@ -39,6 +39,7 @@ def resolve(
     """
     sources = (arguments, environment, file)
     traces = _first(sources, "traces", False)
+    span_exporters = _first(sources, "span_exporters", None) or ("otlp",)
     otlp, spans = resolve_otlp([source.otlp for source in sources])
     return Config(
         service_name=_first(sources, "service_name", None),
@@ -52,7 +53,8 @@ def resolve(
         views=tuple(view for source in sources for view in source.views or ()),
         instrument=_first(sources, "instrument", ("auto",)),
         traces=traces,
-        spans=spans if traces else (),
+        spans=spans if traces and "otlp" in span_exporters else (),
+        spans_on_console=traces and "console" in span_exporters,
         exemplar_filter=_first(sources, "exemplar_filter", "trace_based"),
         console=_first(sources, "console", False),
         workers=_first(sources, "workers", "merged"),

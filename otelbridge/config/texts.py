@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from otelbridge.config import checks
 from otelbridge.diagnostics import logger
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Reader = Callable[[str, str], object]
 
 METRICS_EXPORTERS = ("otlp", "prometheus", "console", "none")
-TRACES_EXPORTERS = ("otlp", "none")
+TRACES_EXPORTERS = ("otlp", "console", "none")
 
 _TRUTH: Mapping[str, bool] = {"true": True, "false": False}
 # Below this a timeout in milliseconds is more likely meant in seconds, as the Python SDK reads it.
@@ -105,12 +105,6 @@ def exporters(known: tuple[str, ...]) -> Reader:
         return _unless_none(name, found)
 
     return read
-
-
-def traces(name: str, text: str) -> bool:
-    """Read whether spans are exported from the list of their exporters."""
-    read: Any = exporters(TRACES_EXPORTERS)
-    return bool(read(name, text))
 
 
 def _unless_none(name: str, found: tuple[str, ...]) -> tuple[str, ...]:

@@ -172,8 +172,13 @@ VARIABLES: tuple[Variable, ...] = (
         texts.word(checks.EXEMPLAR_FILTERS),
         "Which measurements may become exemplars: trace_based, always_on or always_off.",
     ),
-    Variable("OTEL_TRACES_EXPORTER", "traces", texts.traces, "otlp makes and exports spans, none does not."),
-    Variable("OTELBRIDGE_TRACES", "traces", texts.flag, "The same, ours: true or false. Wins."),
+    Variable(
+        "OTEL_TRACES_EXPORTER",
+        "span_exporters",
+        texts.exporters(texts.TRACES_EXPORTERS),
+        "Where spans go: otlp, console, both, or none. What it does not name is off.",
+    ),
+    Variable("OTELBRIDGE_TRACES", "traces", texts.flag, "Whether spans are made: true or false. Wins."),
     Variable("OTELBRIDGE_DOMAINS", "domains", texts.names, "Domains that record: a list, or none."),
     Variable("OTELBRIDGE_INSTRUMENT", "instrument", texts.names, "Instrumentations: auto, a list, or none."),
     Variable(

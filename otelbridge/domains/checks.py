@@ -6,16 +6,19 @@ import math
 import re
 from decimal import Decimal
 from numbers import Real
-from typing import TYPE_CHECKING, TypeGuard, cast
+from typing import TYPE_CHECKING, TypeGuard, TypeVar, cast
 
 from otelbridge.catalogue.model import Attribute, Kind, Metric
 from otelbridge.diagnostics import warn_once
+from otelbridge.metrics.observers import name_returned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     AttributeValue = str | bool | int | float
     Attributes = Mapping[str, AttributeValue | None]
+
+_Returned = TypeVar("_Returned")
 
 OTHER = "_OTHER"
 """What a value outside a closed set is recorded as, as the semantic conventions do it."""
@@ -62,6 +65,22 @@ def checked_amount(metric: Metric, amount: object) -> float | None:
         )
         return None
     return number
+
+
+def checked_return(returned: _Returned, kind: type, wanted: str) -> _Returned:
+    """Give what a callback of the application returned, if it is what is wanted.
+
+    Args:
+        returned: What it returned.
+        kind: The type it has to be of.
+        wanted: That type, in words.
+
+    Raises:
+        TypeError: It is of another. The text says what came back, and what is wanted.
+    """
+    if not isinstance(returned, kind):
+        raise TypeError(f"it returned {name_returned(returned)}; let it be a plain function that returns {wanted}")
+    return returned
 
 
 def is_number(amount: object) -> TypeGuard[float | Decimal | Real]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -61,6 +62,8 @@ class Component:
             told,
             ", ".join(COMPONENT_STATE.values),
         )
+        if isinstance(told, Coroutine):
+            told.close()  # nobody awaits it, nor shall Python complain that nobody did
         return "unhealthy"
 
 

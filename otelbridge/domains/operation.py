@@ -107,6 +107,19 @@ class Operation:
             )
 
 
+def class_name(kind: type) -> str:
+    """Name a class as ``error.type`` wants it.
+
+    Args:
+        kind: The class.
+
+    Returns:
+        Its name, with its module unless that is ``builtins``, as the semantic conventions for ``error.type``
+        recommend (a canonical class name of low cardinality).
+    """
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
 def error_type(error: BaseException) -> str:
     """Name an exception as ``error.type`` wants it.
 
@@ -114,24 +127,9 @@ def error_type(error: BaseException) -> str:
         error: The exception.
 
     Returns:
-        The class name, with its module unless that is ``builtins``, as the semantic conventions for
-        ``error.type`` recommend (a canonical class name of low cardinality).
+        What `class_name` makes of its class.
     """
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def is_timeout(error: BaseException) -> bool:
-    """Tell whether an exception means that time ran out.
-
-    Args:
-        error: The exception.
-
-    Returns:
-        True for every class called ``TimeoutError``. By name, since the one of asyncio was a class of its
-        own before Python 3.11 and client libraries bring theirs.
-    """
-    return any(kind.__name__ == "TimeoutError" for kind in type(error).__mro__)
+    return class_name(type(error))
 
 
 def _wrapper_of(function: Callable[..., Any]) -> Callable[[Operation, Callable[..., Any]], Callable[..., Any]]:

@@ -7,6 +7,7 @@ switch, so they can be made at import time, before `init()`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from functools import partial
 from math import inf
@@ -18,12 +19,12 @@ from opentelemetry.metrics import Observation
 from otelbridge.catalogue.model import Domain, Kind, Metric
 from otelbridge.concurrency import forks
 from otelbridge.diagnostics import warn_once
-from otelbridge.domains.checks import checked_amount, checked_attributes
+from otelbridge.domains.checks import checked_amount, checked_attributes, checked_return
 from otelbridge.metrics.switch import switch
 from otelbridge.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from opentelemetry.metrics import CallbackOptions
 
@@ -207,7 +208,7 @@ def _pairs(reading: Reading) -> Iterable[tuple[float, Attributes]]:
     if isinstance(reading, (int, float, Decimal, Real)):
         none: Attributes = {}
         return [(reading, none)]
-    return reading
+    return checked_return(reading, Iterable, "a number, or pairs of a number and its attributes")
 
 
 class DomainMeter:

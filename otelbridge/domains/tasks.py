@@ -10,7 +10,7 @@ Timed calls are context managers, sync and async, and decorators. Failures are r
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from otelbridge.catalogue.tasks import (
@@ -22,17 +22,18 @@ from otelbridge.catalogue.tasks import (
     TASK_WORKER_COUNT,
 )
 from otelbridge.domains import health
-from otelbridge.domains.operation import Operation, error_type, is_timeout
+from otelbridge.domains.checks import checked_return
+from otelbridge.domains.operation import Operation, error_type
 from otelbridge.domains.presence import Presence
 from otelbridge.domains.recording import DomainMeter
+from otelbridge.domains.task_results import FAILURES, NO_ERRORS, result_of_error, result_of_value
+from otelbridge.domains.timeouts import is_timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from typing import Literal
+    from collections.abc import Callable, Iterator
 
     from otelbridge.domains.recording import Registration
-
-    Result = Literal["success", "failure", "cancelled", "timeout", "retry"]
+    from otelbridge.domains.task_results import Result
 
 _meter = DomainMeter(DOMAIN)
 _duration = _meter.recorder(TASK_DURATION)
@@ -45,10 +46,11 @@ _workers = _meter.observed(TASK_WORKER_COUNT)
 class Task(Operation):
     """One run of a task, timed as ``task.duration`` and counted in ``task.active`` while it runs.
 
-    Without a word from the task the end decides: a clean one is ``success``; a cancellation is
-    ``cancelled``; an exception of a class called ``TimeoutError`` (Python's, asyncio's, a client
-    library's) is ``timeout``; any other is ``failure``. An exception that leaves the task is also counted
-    in ``health.exceptions``, unless the task said that it will be tried again.
+    Without a word from the task the end decides: a clean one is ``success``, and so is an exit with the code 0; a
+    cancellation is ``cancelled``; an exception that means that time ran out, whichever library's, is ``timeout``; what
+    a task runner raises to steer (Celery, RQ, arq, dramatiq, taskiq) is ``retry``, ``ignored`` or ``rejected``; any
+    other exception is ``failure``. A failure or timeout that leaves the task as an exception is also counted in
+    ``health.exceptions``, unless the task said that it ended otherwise.
 
     Args:
         name: Name of the task, out of a small set.
@@ -72,7 +74,7 @@ class Task(Operation):
         """Say how the run ended, whatever leaves the block.
 
         Args:
-            result: ``success``, ``failure``, ``cancelled``, ``timeout`` or ``retry``.
+            result: ``success``, ``failure``, ``cancelled``, ``timeout``, ``retry``, ``ignored`` or ``rejected``.
         """
         self._result = result
 
@@ -86,19 +88,24 @@ class Task(Operation):
         self._result = None
         self._presence.begin(self._attributes())
 
+    def _returned(self, result: object) -> None:
+        self._result = self._result or result_of_value(result)
+
     def _finished(self, seconds: float, error: BaseException | None) -> None:
         self._presence.end()
-        result = self._result or _result_of(error)
+        ended = result_of_error(error)
+        result = self._result or ended
+        failure = None if ended in NO_ERRORS else error
         _duration.record(
             seconds,
             {
                 **self._attributes(),
                 "task.result": result,
-                "error.type": None if error is None else error_type(error),
+                "error.type": None if failure is None else error_type(failure),
             },
         )
-        if isinstance(error, Exception) and result in ("failure", "timeout"):
-            health.exception(error, origin="task")
+        if isinstance(failure, Exception) and result in FAILURES:
+            health.exception(failure, origin="task")
 
     def _attributes(self) -> dict[str, str | None]:
         return {"task.name": self.name, "task.queue.name": self.queue}
@@ -160,15 +167,7 @@ def workers(pool: str, states: Callable[[], Mapping[str, float]]) -> Registratio
     """
 
     def read() -> Iterator[tuple[float, Mapping[str, str]]]:
-        for state, count in states().items():
+        for state, count in checked_return(states(), Mapping, "the number of workers by state").items():
             yield count, {"task.worker.state": state}
 
     return _workers.observe(pool, read, {"task.worker.pool.name": pool})
-
-
-def _result_of(error: BaseException | None) -> Result:
-    if error is None:
-        return "success"
-    if isinstance(error, CancelledError):
-        return "cancelled"
-    return "timeout" if is_timeout(error) else "failure"

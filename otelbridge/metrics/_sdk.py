@@ -487,6 +487,10 @@ class MetricReaderStorage(BaseStorage):
     def __init__(self, sdk_config: Any, temporality: Any, aggregations: Any) -> None:
         super().__init__(sdk_config, temporality, aggregations)
         self._names: dict[tuple[object, str], dict[Any, Any]] = {}
+        # There are as many views as metrics: asking those of the instrument's name alone makes a start shorter.
+        self._views: dict[str | None, list[View]] = {None: []}
+        for view in sdk_config.views:
+            self._views.setdefault(getattr(view, "_name_alone", None), []).append(view)
 
     def create_match(self, view: View, instrument: Any) -> ViewInstrumentMatch:
         """Make the match of a view and an instrument."""
@@ -507,7 +511,7 @@ class MetricReaderStorage(BaseStorage):
     def _handle_view_instrument_match(self, instrument: Any, view_instrument_matches: list[Any]) -> None:
         view_instrument_matches.extend(
             self.create_match(view, instrument)
-            for view in self._sdk_config.views
+            for view in (*self._views[None], *self._views.get(instrument.name, ()))
             if view._match(instrument) and self._check_view_instrument_compatibility(view, instrument)
         )
 

@@ -11,10 +11,10 @@ from opentelemetry.metrics import ObservableCounter
 from otelbridge.diagnostics import origin_of, warn_once
 from otelbridge.metrics._sdk import Measurement, is_enabled
 from otelbridge.metrics.amounts import exact, reject
-from otelbridge.metrics.observers import callbacks_of
+from otelbridge.metrics.observers import callbacks_of, name_returned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from opentelemetry.metrics import CallbackOptions
 
@@ -33,10 +33,13 @@ def observations(instrument: Any, options: CallbackOptions) -> Iterator[Measurem
     grows = _grows(instrument)
     for callback in callbacks_of(instrument):
         try:
-            for number, observation in enumerate(callback(options)):
+            for number, observation in enumerate(_iterable(instrument.name, callback(options))):
                 if number == _MOST:
                     _report_endless(instrument.name)
                     break
+                if not hasattr(observation, "value"):
+                    _report_wrong(instrument.name, "gave", observation)
+                    continue
                 value = exact(observation.value)
                 if value is None or (grows and value < 0):
                     reject(instrument.name, observation.value, negative=value is not None)
@@ -54,6 +57,25 @@ def observations(instrument: Any, options: CallbackOptions) -> Iterator[Measurem
 
 def _grows(instrument: object) -> bool:
     return isinstance(instrument, ObservableCounter)
+
+
+def _iterable(name: str, returned: Any) -> Iterable[Any]:
+    try:
+        return iter(returned)
+    except TypeError:
+        _report_wrong(name, "returned", returned)
+        return ()
+
+
+def _report_wrong(name: str, verb: str, what: object) -> None:
+    warn_once(
+        (name, "callback", verb, type(what).__qualname__),
+        "A callback of %s %s %s; it is left out. Let it be a plain function that returns observations, as in "
+        "[Observation(5)], or a generator of them.",
+        name,
+        verb,
+        name_returned(what),
+    )
 
 
 def _report_endless(name: str) -> None:

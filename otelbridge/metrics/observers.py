@@ -6,7 +6,7 @@ The SDK has no public name for them, nor any way to add some. They are touched h
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Coroutine, Generator
 from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -74,6 +74,23 @@ def add_callbacks(instrument: Any, callbacks: Sequence[CallbackT]) -> Any:
         # A new list, since somebody may be going through the old one.
         instrument._callbacks = [*there, *new.values()]
     return instrument
+
+
+def name_returned(returned: object) -> str:
+    """Name, for a log, what a callback returned that it should not have.
+
+    Args:
+        returned: What it returned. A coroutine is closed, since nobody awaits it, nor complains that nobody did.
+    """
+    if isinstance(returned, Coroutine):
+        returned.close()
+        return "a coroutine, which nobody awaits"
+    if isinstance(returned, AsyncIterator):
+        return "an async generator, which nobody awaits"
+    if returned is None:
+        return "None"
+    kind = type(returned)
+    return f"the number {returned!r:.50}" if kind in (int, float) else f"an object of the type {kind.__qualname__}"
 
 
 class _SentTo:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk import metrics as sdk
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation
 
-from otelbridge.catalogue.buckets import BY_UNIT
+from otelbridge.catalogue.buckets import FITS
 from otelbridge.catalogue.http_foreign import OLD_KEYS, OLD_METRICS, VALUES
 from otelbridge.catalogue.model import Kind, Metric
 from otelbridge.catalogue.naming import metric_name
@@ -26,7 +26,6 @@ from otelbridge.metrics.view import View
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
-    from opentelemetry.sdk.metrics.view import Aggregation
     from opentelemetry.sdk.metrics.view import View as SdkView
 
     from otelbridge.catalogue.model import Buckets
@@ -55,23 +54,26 @@ def create_views(metrics: Iterable[Metric], user_views: Sequence[SdkView] = ()) 
     """Make the views of a provider.
 
     Returns:
-        The user's views, then one a metric, those of earlier conventions included, then one a unit for
-        histograms of other libraries that bring no boundaries.
+        The user's views, then those of the metrics, those of earlier conventions included, then those for histograms of
+        other libraries that bring no boundaries.
     """
-    declared: list[SdkView] = [_view_of(metric, user_views) for metric in metrics]
-    declared += [_view_of_old(name, buckets, user_views) for name, buckets in OLD_METRICS.items()]
-    by_unit: list[SdkView] = [
-        YieldingView(
-            (*user_views, *declared),
-            unadvised_only=True,
-            instrument_type=sdk.Histogram,
-            instrument_name="*",
-            instrument_unit=unit,
-            aggregation=ExplicitBucketHistogramAggregation(buckets.boundaries),
+    views: list[SdkView] = [*user_views]
+    for metric in metrics:
+        views += _views_of(metric, user_views)
+    views += [_view_of_old(name, buckets, user_views) for name, buckets in OLD_METRICS.items()]
+    for name, unit, buckets in FITS:
+        aggregation = ExplicitBucketHistogramAggregation(buckets.boundaries)
+        views.append(
+            YieldingView(
+                views,
+                unadvised_only=True,
+                instrument_type=sdk.Histogram,
+                instrument_name=name,
+                instrument_unit=unit,
+                aggregation=aggregation,
+            )
         )
-        for unit, buckets in BY_UNIT.items()
-    ]
-    return [*user_views, *declared, *by_unit]
+    return views
 
 
 def check_targets(metrics: Iterable[Metric], user_views: Sequence[SdkView]) -> None:
@@ -102,19 +104,23 @@ def check_targets(metrics: Iterable[Metric], user_views: Sequence[SdkView]) -> N
             )
 
 
-def _view_of(metric: Metric, user_views: Sequence[SdkView]) -> SdkView:
-    # Our own instruments carry their boundaries as advice, which leaves a reader free to prefer
-    # exponential histograms. Instruments of other libraries may carry none, so the view says them.
-    foreign = metric.recorded_by != "otelbridge"
-    return YieldingView(
-        user_views,
-        instrument_type=_TYPES[metric.kind],
-        instrument_name=metric.name,
-        attribute_keys=set(metric.attribute_keys),
-        aggregation=_aggregation(metric.buckets if foreign else None),
-        merge=metric.merge,
-        hide=_hide_made_up(metric.attribute_keys),
-    )
+def _views_of(metric: Metric, user_views: Sequence[SdkView]) -> list[SdkView]:
+    # Our own instruments carry their boundaries as advice, which leaves a reader free to prefer exponential
+    # histograms. Those of other libraries may carry none, whatever their name, so a view says them.
+    kept: Any = {
+        "instrument_type": _TYPES[metric.kind],
+        "instrument_name": metric.name,
+        "attribute_keys": set(metric.attribute_keys),
+        "merge": metric.merge,
+        "hide": _hide_made_up(metric.attribute_keys),
+    }
+    if metric.buckets is None:
+        return [YieldingView(user_views, **kept)]
+    explicit = ExplicitBucketHistogramAggregation(metric.buckets.boundaries)
+    if metric.recorded_by != "otelbridge":
+        return [YieldingView(user_views, aggregation=explicit, **kept)]
+    unadvised = YieldingView(user_views, unadvised_only=True, aggregation=explicit, **kept)
+    return [unadvised, YieldingView((*user_views, unadvised), **kept)]
 
 
 def _view_of_old(name: str, buckets: Buckets | None, user_views: Sequence[SdkView]) -> SdkView:
@@ -123,13 +129,9 @@ def _view_of_old(name: str, buckets: Buckets | None, user_views: Sequence[SdkVie
         instrument_type=sdk.Histogram,
         instrument_name=name,
         attribute_keys=set(OLD_KEYS),
-        aggregation=_aggregation(buckets),
+        aggregation=ExplicitBucketHistogramAggregation(buckets.boundaries) if buckets else None,
         hide=_hide_made_up(OLD_KEYS),
     )
-
-
-def _aggregation(buckets: Buckets | None) -> Aggregation | None:
-    return ExplicitBucketHistogramAggregation(buckets.boundaries) if buckets else None
 
 
 def _hide_made_up(keys: Collection[str]) -> Hide | None:

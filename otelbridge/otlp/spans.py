@@ -1,14 +1,15 @@
-"""Spans over OTLP, so that instrumentations' spans and exemplars have a home. Metrics never depend on it."""
+"""Spans over OTLP and on the console, so that spans and exemplars have a home. Metrics never depend on it."""
 
 from __future__ import annotations
 
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
 
 from otelbridge.diagnostics import warn
 from otelbridge.metrics._sdk import global_tracer_provider
@@ -37,18 +38,21 @@ class Spans:
     Args:
         resource: The service, for a provider made here.
         destinations: Where spans go.
+        console: Whether each is printed to standard output, too, when it ends.
     """
 
-    def __init__(self, resource: Resource, destinations: tuple[Otlp, ...]) -> None:
+    def __init__(self, resource: Resource, destinations: tuple[Otlp, ...], *, console: bool = False) -> None:
         self._exporters = [create_span_exporter(destination) for destination in destinations]
         self._processors = [BatchSpanProcessor(exporter) for exporter in self._exporters]
+        printed = [SimpleSpanProcessor(ConsoleSpanExporter(out=sys.stdout))] if console else []
+        self._seated = (*self._processors, *printed)
         self._ended: bool | None = None
         existing = global_tracer_provider()
         self.provider: trace.TracerProvider = existing or TracerProvider(resource=resource, shutdown_on_exit=False)
         self._seat: Seat | None = None
         if isinstance(self.provider, TracerProvider):
             self._seat = seat_at(self.provider)
-            self._seat.taken_by = self._processors
+            self._seat.taken_by = self._seated
         else:
             warn(
                 "The tracer provider %s is not the SDK's, so spans stay with it and are not exported by otelbridge.",
@@ -93,7 +97,7 @@ class Spans:
 
             self._ended = self._begin(end)(timeout)
             if self._seat is not None:
-                self._seat.leave(self._processors)
+                self._seat.leave(self._seated)
         return self._ended
 
     def _begin(self, work: Callable[[BatchSpanProcessor, DeliveringSpanExporter], object]) -> Callable[[float], bool]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -8,7 +11,7 @@ import pytest
 
 from otelbridge.config.distribution import KEYS
 from otelbridge.config.file import settings_from_file
-from otelbridge.config.options import OtlpOptions, PrometheusOptions, Settings
+from otelbridge.config.options import Otlp, OtlpOptions, Prometheus, PrometheusOptions, Settings
 from otelbridge.config.prometheus_checks import PROMETHEUS_CHECKS
 from otelbridge.config.resolve import resolve
 from otelbridge.config.variables import OTHERS, VARIABLES, Variable
@@ -56,3 +59,25 @@ def test_the_example_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert config.prometheus.resource_labels == ("service.namespace",)
     assert config.prometheus.bearer_token_file == "/run/secrets/metrics-token"
     assert config.run_directory == Path("/run/shop")
+
+
+def _documented_defaults(options: type) -> dict[str, str]:
+    """Defaults by field, as the docstrings below the fields say them."""
+    (body,) = ast.parse(inspect.getsource(options)).body
+    assert isinstance(body, ast.ClassDef)
+    found: dict[str, str] = {}
+    for declared, text in itertools.pairwise(body.body):
+        if isinstance(declared, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            said = re.search(r"Default (?:``([^`]+)``|(\d[\d ]*\d|\d)|(true|false))(?:[.,:;]|$)", str(text.value.value))
+            if said is not None:
+                found[ast.unparse(declared.target)] = next(filter(None, said.groups())).replace(" ", "")
+    return found
+
+
+@pytest.mark.parametrize(("options", "resolved"), [(PrometheusOptions, Prometheus), (OtlpOptions, Otlp)])
+def test_defaults_in_docstrings_are_those_of_the_code(options: type, resolved: type) -> None:
+    said = _documented_defaults(options)
+    there = {each.name: each.default for each in fields(resolved)}
+    # Seconds are floats, and written without a fraction.
+    assert said == {name: str(there[name]).lower().removesuffix(".0") for name in said}
+    assert len(said) >= 5

@@ -390,4 +390,12 @@ def test_what_is_not_read_of_the_spans_is_said(load: Any, caplog: pytest.LogCapt
     with caplog.at_level(logging.INFO, logger="otelbridge"):
         assert load(said).traces is True
     assert "sampler" in caplog.text
-    assert load(spans(console=None)).traces is None
+    said = load(spans(**{"otlp_file/development": None}))
+    assert (said.traces, said.span_exporters) == (None, None)
+
+
+def test_spans_go_to_the_console_and_to_otlp_as_the_file_says(load: Any) -> None:
+    printed = load(spans(console=None))
+    assert (printed.traces, printed.span_exporters) == (True, ("console",))
+    both = spans(otlp_http=None)["tracer_provider"]["processors"] + spans(console=None)["tracer_provider"]["processors"]
+    assert load({"tracer_provider": {"processors": both}}).span_exporters == ("otlp", "console")

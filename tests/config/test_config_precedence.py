@@ -377,6 +377,13 @@ ROWS |= {
         ({"OTEL_TRACES_EXPORTER": "none"}, False),
         ({"tracer_provider": {"processors": [{"batch": {"exporter": {"otlp_http": None}}}]}}, True),
     ),
+    "where spans go": (
+        lambda c: (len(c.spans), c.spans_on_console),
+        (0, False),
+        None,
+        ({"OTEL_TRACES_EXPORTER": "otlp, Console"}, (1, True)),
+        ({"tracer_provider": {"processors": [{"simple": {"exporter": {"console": None}}}]}}, (0, True)),
+    ),
     "traces_endpoint": (
         lambda c: [each.traces_endpoint for each in c.spans],
         [],

@@ -121,6 +121,30 @@ def test_spans_do_not_depend_on_metrics_being_pushed() -> None:
     assert decide(traces=True, otlp=False).spans == ()
 
 
+@pytest.mark.parametrize(
+    ("said", "where"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "console"}, (0, True)),
+        ({"OTEL_TRACES_EXPORTER": "otlp,console"}, (1, True)),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, (1, False)),
+        ({"OTEL_TRACES_EXPORTER": "none"}, (0, False)),
+        ({"OTEL_TRACES_EXPORTER": "console", "OTELBRIDGE_TRACES": "true"}, (0, True)),
+        ({"OTEL_TRACES_EXPORTER": "otlp,console", "OTELBRIDGE_TRACES": "false"}, (0, False)),
+        ({"OTELBRIDGE_TRACES": "true"}, (1, False)),
+    ],
+)
+def test_spans_go_where_the_exporters_say(said: Any, where: Any) -> None:
+    config = decide(said)
+    assert (len(config.spans), config.spans_on_console) == where
+    assert config.traces is (where != (0, False))
+
+
+def test_an_argument_for_spans_is_heard_where_no_exporter_is_named() -> None:
+    assert len(decide({"OTEL_TRACES_EXPORTER": "none"}, traces=True).spans) == 1
+    printed = decide({"OTEL_TRACES_EXPORTER": "console"}, traces=True)
+    assert (printed.spans, printed.spans_on_console) == ((), True)
+
+
 def test_spans_go_only_where_an_endpoint_for_them_is_named() -> None:
     several = [OtlpOptions(endpoint="http://a"), OtlpOptions(endpoint="http://b", traces_endpoint="http://t")]
     assert [each.traces_endpoint for each in decide(otlp=several, traces=True).spans] == ["http://t"]

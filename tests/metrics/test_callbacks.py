@@ -130,6 +130,40 @@ def test_whatever_one_raises_is_its_own_and_told_once_without_its_words(meter, c
     callbacks.close()
 
 
+async def coroutine(_options):
+    return [Observation(1)]
+
+
+async def async_generator(_options):
+    yield Observation(1)
+
+
+@pytest.mark.parametrize(
+    ("callback", "told"),
+    [
+        (coroutine, "returned a coroutine, which nobody awaits"),
+        (async_generator, "returned an async generator, which nobody awaits"),
+        (lambda _options: None, "returned None"),
+        (lambda _options: 5, "returned the number 5"),
+        (lambda _options: Observation(5), "returned an object of the type Observation"),
+        (lambda _options: [5], "gave the number 5"),
+        (lambda _options: {"s3cret": 1}, "gave an object of the type str"),
+        (lambda _options: [Observation(1), None], "gave None"),
+    ],
+)
+def test_what_one_should_not_return_is_named_once_with_what_is_wanted(meter, caplog, callback, told) -> None:
+    callbacks = Callbacks()
+    instruments = [meter.create_observable_gauge("wrong", [callback, one(2)]), gauge(meter, "sound", one(3))]
+    for _ in range(3):
+        wrong, sound = seen(callbacks.observe(instruments, 5000), *instruments)
+        assert (wrong[-1], sound) == (2, [3])
+    gc.collect()  # what is left of a coroutine would complain now
+    (record,) = caplog.records
+    assert f"A callback of wrong {told}; it is left out. Let it be a plain function that" in record.getMessage()
+    assert "s3cret" not in caplog.text
+    callbacks.close()
+
+
 def test_one_without_end_fills_no_memory_and_leaves_the_others(meter, monkeypatch, caplog) -> None:
     monkeypatch.setattr("otelbridge.metrics.observations._MOST", 1000)
 

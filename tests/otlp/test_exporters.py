@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -170,6 +172,31 @@ pipeline.shutdown(60)
 """
     printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     assert '"orders"' in printed
+
+
+@pytest.mark.parametrize("exporters", ["console", "otlp,console"])
+def test_spans_are_printed_where_the_environment_says_so(receiver, exporters) -> None:
+    script = """
+import otelbridge
+from opentelemetry.trace import get_tracer
+bridge = otelbridge.init(service_name="shop", prometheus="server", workers="separate")
+with get_tracer("test").start_as_current_span("work"):
+    pass
+print("ended")
+bridge.shutdown(60)
+with get_tracer("test").start_as_current_span("nobody's"):
+    pass
+"""
+    url = f"{receiver.url}/v1/traces"
+    environ = {**os.environ, "OTEL_TRACES_EXPORTER": exporters, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": url}
+    printed = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=environ, timeout=120
+    ).stdout
+    span, rest = printed.split("ended")
+    assert json.loads(span)["name"] == "work"
+    assert rest.strip() == ""
+    sent = [message.resource_spans[0].scope_spans[0].spans[0].name for _, _, message in receiver.requests]
+    assert sent == (["work"] if "otlp" in exporters else [])
 
 
 def test_spans_arrive(receiver) -> None:

@@ -6,7 +6,8 @@ from time import perf_counter
 
 from otelbridge.catalogue.agents import APPROVAL_DURATION
 from otelbridge.domains.agents._step import meter
-from otelbridge.domains.operation import Operation, is_timeout
+from otelbridge.domains.operation import Operation
+from otelbridge.domains.timeouts import is_timeout
 
 _duration = meter.recorder(APPROVAL_DURATION)
 
@@ -14,10 +15,9 @@ _duration = meter.recorder(APPROVAL_DURATION)
 class Approval(Operation):
     """One request for approval, timed as ``agent.approval.duration`` until its outcome is said.
 
-    Where nothing is said, the end of the block decides: a clean one is ``approved``, an exception of a
-    class called ``TimeoutError`` (Python's, asyncio's, a client library's) is ``timeout``. Any other
-    exception means that there was no decision; the time is recorded without an outcome. Used as a
-    decorator, a function that returns False has rejected.
+    Where nothing is said, the end of the block decides: a clean one is ``approved``, an exception that means that
+    time ran out (Python's, asyncio's, a client library's) is ``timeout``. Any other exception means that there was no
+    decision; the time is recorded without an outcome. Used as a decorator, a function that returns False has rejected.
 
     Args:
         type: What has to be approved, for instance ``deploy``.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from otelbridge.catalogue.business import SUBSCRIPTION_CHANGES, SUBSCRIPTION_COUNT, SUBSCRIPTION_RECURRING_VALUE
 from otelbridge.domains.business._meter import meter
+from otelbridge.domains.checks import checked_return
 from otelbridge.domains.money import currency_code
 from otelbridge.domains.recording import Registration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from typing import Literal
 
     from otelbridge.domains.checks import Attributes
@@ -72,11 +74,11 @@ class SubscriptionBook:
         """
 
         def counts() -> Iterator[tuple[float, Attributes]]:
-            for entry in read():
+            for entry in checked_return(read(), Iterable, "subscriptions"):
                 yield entry.count, _attributes(entry)
 
         def values() -> Iterator[tuple[float, Attributes]]:
-            for entry in read():
+            for entry in checked_return(read(), Iterable, "subscriptions"):
                 if entry.recurring_value is not None:
                     yield entry.recurring_value, {**_attributes(entry), "currency": currency_code(entry.currency)}
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from otelbridge.catalogue.business import SESSION_ACTIVE, SESSION_DURATION, USER_ACTIVE, USER_REGISTRATIONS
 from otelbridge.domains.business._meter import meter
+from otelbridge.domains.checks import checked_return
 from otelbridge.domains.operation import Operation
 from otelbridge.domains.presence import Presence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from otelbridge.domains.recording import Attributes, Registration
 
@@ -50,7 +52,7 @@ class Users:
         """
 
         def periods() -> Iterator[tuple[float, Attributes]]:
-            for period, count in read().items():
+            for period, count in checked_return(read(), Mapping, "the number of users by period").items():
                 yield count, {"business.user.period": period}
 
         return _active_users.observe(user_type, periods, {"business.user.type": user_type})

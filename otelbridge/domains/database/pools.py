@@ -6,18 +6,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from otelbridge.domains.database import records
-from otelbridge.domains.operation import Operation, is_timeout
+from otelbridge.domains.operation import Operation
 from otelbridge.domains.presence import Presence
+from otelbridge.domains.timeouts import is_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
-
-
-def _took_too_long(error: BaseException) -> bool:
-    # psycopg's pool has an exception of its own; by name it is told without importing it.
-    return is_timeout(error) or any(kind.__name__ == "PoolTimeout" for kind in type(error).__mro__)
 
 
 class _Waiting(Operation):
@@ -43,7 +39,7 @@ class _Waiting(Operation):
         self._presence.end()
         if error is None:
             records.CONNECTION_WAIT_TIME.record(seconds, self._pool.attributes)
-        elif _took_too_long(error):
+        elif is_timeout(error):
             self._pool.timed_out()
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.database import records
-from otelbridge.domains.operation import is_timeout
 from otelbridge.domains.presence import Presence
+from otelbridge.domains.timeouts import is_timeout
 from otelbridge.instrumentation.sqlalchemy.patches import Patches
 
 if TYPE_CHECKING:
