@@ -20,6 +20,7 @@ NAMES = (
     "process",
     "runtime",
     "httpx",
+    "httpx2",
     "requests",
     "urllib3",
     "aiohttp-client",
@@ -93,8 +94,8 @@ def test_blocked_module_is_not_there(monkeypatch) -> None:
 def test_looking_imports_nothing_heavy() -> None:
     script = (
         "import sys; from otelbridge.instrumentation import discovery; discovery.select(('auto',)); "
-        "print([name for name in ('fastapi', 'starlette', 'sqlalchemy', 'psutil', 'httpx', 'requests', 'aiohttp') "
-        "if name in sys.modules])"
+        "print([name for name in ('fastapi', 'starlette', 'sqlalchemy', 'psutil', 'httpx', 'httpx2', 'requests', "
+        "'urllib3', 'aiohttp') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,7 +9,7 @@ from otelbridge.diagnostics import warn_once
 from otelbridge.domains.database import records
 from otelbridge.domains.operation import is_timeout
 from otelbridge.domains.presence import Presence
-from otelbridge.instrumentation.sqlalchemy.patches import Patches
+from otelbridge.instrumentation.patches import Patches
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import Pool
