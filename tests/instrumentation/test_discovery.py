@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from otelbridge.errors import ConfigError, MissingDependencyError
 from otelbridge.instrumentation import discovery
 
+ROOT = Path(__file__).parents[2]
 NAMES = (
     "fastapi",
     "starlette",
@@ -61,6 +65,30 @@ def test_unknown_name_suggests() -> None:
 def test_mere_string_is_refused() -> None:
     with pytest.raises(ConfigError, match="is a string"):
         discovery.select("auto")
+
+
+def extras() -> dict[str, list[str]]:
+    table = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
+    entries = re.findall(r"^([\w-]+) = (\[[^\n]*\]$|\[\n.*?^\])", table, re.MULTILINE | re.DOTALL)
+    return {name: ast.literal_eval(packages) for name, packages in entries}
+
+
+def test_every_instrumentation_has_its_extra() -> None:
+    for name in discovery.known():
+        instrumentation = discovery._KNOWN[name]
+        needed = {need.distribution for need in instrumentation.needs}
+        brought = {re.split(r"[\[<>=]", package)[0] for package in extras().get(instrumentation.extra, ())}
+        # requests brings urllib3 itself
+        assert needed - {"urllib3"} <= brought or name == "urllib3"
+        assert bool(needed) == bool(instrumentation.extra)
+
+
+def test_all_is_all() -> None:
+    everything = {name for entry in extras()["all"] for name in re.findall(r"[\w-]+", entry.partition("[")[2])}
+    without_code = {"console"}
+    assert everything == set(extras()) - {"all"} - without_code
+    code = "".join(path.read_text() for path in (ROOT / "otelbridge").rglob("*.py"))
+    assert "import streamlit" not in code
 
 
 @given(st.lists(st.one_of(st.sampled_from((*NAMES, "auto")), st.text(max_size=8))))
