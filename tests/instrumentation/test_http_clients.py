@@ -19,6 +19,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
+import otelbridge
 from otelbridge.catalogue.http import CLIENT_REQUEST_DURATION
 from otelbridge.errors import ConfigError, MissingDependencyError
 from otelbridge.instrumentation import discovery
@@ -30,6 +31,7 @@ from tests.instrumentation.outgoing import CALLS, NAMES, Server, refused
 from tests.receiver import Receiver
 
 DURATION = CLIENT_REQUEST_DURATION.name
+COUNT = "http_client_request_duration_seconds_count"
 SPAN = NonRecordingSpan(SpanContext(0xA0, 0xB0, is_remote=True, trace_flags=TraceFlags(1)))
 
 
@@ -157,6 +159,21 @@ async def test_auto_takes_what_is_installed(server, instrument, recorded, monkey
     for client in ("httpx", "httpx2", "requests", "aiohttp"):
         await CALLS[client][1](f"{server.url}/answer")
     assert told(recorded) == {("GET", 200, None): 3}
+
+
+async def test_init_finds_every_client(server) -> None:
+    options = otelbridge.PrometheusOptions(mode="server", port=0)
+    bridge = otelbridge.init(service_name="shop", prometheus=options, workers="separate")
+    try:
+        for _, call in CALLS.values():
+            await call(f"{server.url}/missing")
+        (line,) = [line for line in bridge.render().splitlines() if line.startswith(COUNT)]
+    finally:
+        otelbridge.shutdown()
+    assert line == (
+        f'{COUNT}{{error_type="404",http_request_method="GET",http_response_status_code="404",'
+        f'server_address="127.0.0.1",server_port="{server.port}"}} {len(CALLS)}'
+    )
 
 
 def test_refusals() -> None:

@@ -6,7 +6,6 @@ CONNECT that failed.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from opentelemetry.propagators.textmap import Setter
 from otelbridge.instrumentation.http.clients.exchange import keep, take
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from otelbridge.instrumentation.http.clients.exchange import Exchange
     from otelbridge.instrumentation.http.clients.exchanges import Exchanges
@@ -114,24 +113,39 @@ def _reading(original: Any) -> Any:
     def error_catcher(response: Any) -> Any:
         # Taken away meanwhile: it closes itself before it says what went wrong.
         exchange = take(response)
-        return original(response) if exchange is None else _followed(original, response, exchange)
+        return original(response) if exchange is None else _Reading(original(response), response, exchange)
 
     return error_catcher
 
 
-@contextmanager
-def _followed(original: Any, response: Any, exchange: Exchange) -> Generator[None]:
-    try:
-        with original(response):
-            yield
-    except BaseException as error:
-        exchange.end(error)
-        raise
-    exchange.received()
-    if response.closed:
-        exchange.end()
-    else:
-        keep(response, exchange)
+class _Reading:
+    """Stands around what turns errors of a read into those of urllib3."""
+
+    __slots__ = ("_catcher", "_exchange", "_response")
+
+    def __init__(self, catcher: Any, response: Any, exchange: Exchange) -> None:
+        self._catcher = catcher
+        self._response = response
+        self._exchange = exchange
+
+    def __enter__(self) -> None:
+        self._catcher.__enter__()
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        exchange = self._exchange
+        try:
+            self._catcher.__exit__(kind, error, trace)
+        except BaseException as other:
+            exchange.end(other)
+            raise
+        if error is not None:
+            exchange.end(error)
+            return
+        exchange.received()
+        if self._response.closed:
+            exchange.end()
+        else:
+            keep(self._response, exchange)
 
 
 def _closing(original: Any) -> Any:
