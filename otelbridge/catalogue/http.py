@@ -115,7 +115,6 @@ CLIENT_REQUEST_DURATION = Metric(
     (METHOD, SERVER_ADDRESS, SERVER_PORT, STATUS_CODE, ERROR_TYPE),
     HTTPD,
     convention="semconv",
-    recorded_by="opentelemetry.instrumentation.httpx",
 )
 
 WEBSOCKET_ACTIVE_CONNECTIONS = Metric(

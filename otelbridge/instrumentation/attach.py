@@ -8,15 +8,13 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from otelbridge.metrics.switch import switch
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from opentelemetry.trace import TracerProvider
 
 _SERVERS = ("fastapi", "starlette")
-_CLIENTS = ("httpx", "requests", "urllib3", "aiohttp-client")
+_CLIENTS = ("httpx", "httpx2", "requests", "urllib3", "aiohttp-client")
 
 
 class Attachments:
@@ -50,7 +48,7 @@ class Attachments:
         if "http" in self._domains and clients:
             from otelbridge.instrumentation.http import instrument_clients
 
-            self._undo.callback(instrument_clients(clients, switch, self._tracer_provider).close)
+            self._undo.callback(instrument_clients(clients, self._tracer_provider).close)
 
     def _system(self) -> None:
         if "system" not in self._domains or not self._names.intersection(("system", "process", "runtime")):

@@ -48,10 +48,11 @@ _KNOWN: dict[str, Instrumentation] = {
     "system": Instrumentation((Need("psutil", "psutil"),), "system"),
     "process": Instrumentation(()),
     "runtime": Instrumentation(()),
-    "httpx": Instrumentation((Need("httpx", "httpx"), _official("httpx")), "httpx"),
-    "requests": Instrumentation((Need("requests", "requests"), _official("requests")), "requests"),
-    "urllib3": Instrumentation((Need("urllib3", "urllib3"), _official("urllib3")), "urllib3"),
-    "aiohttp-client": Instrumentation((Need("aiohttp", "aiohttp"), _official("aiohttp_client")), "aiohttp-client"),
+    "httpx": Instrumentation((Need("httpx", "httpx"),), "httpx"),
+    "httpx2": Instrumentation((Need("httpx2", "httpx2"),), "httpx2"),
+    "requests": Instrumentation((Need("requests", "requests"), Need("urllib3", "urllib3")), "requests"),
+    "urllib3": Instrumentation((Need("urllib3", "urllib3"),), "urllib3"),
+    "aiohttp-client": Instrumentation((Need("aiohttp", "aiohttp"),), "aiohttp-client"),
 }
 
 

@@ -278,6 +278,7 @@ class SwitchMeterProvider(api.MeterProvider):
         self._lock = forks.lock()
         self._provider: api.MeterProvider | None = None
         self._muted: frozenset[str] = frozenset()
+        self._replaced: list[tuple[str, Callable[[], object]]] = []
         self._meters: dict[tuple[object, ...], SwitchMeter] = {}
 
     @property
@@ -294,6 +295,9 @@ class SwitchMeterProvider(api.MeterProvider):
     ) -> SwitchMeter:
         """Give the meter of an instrumentation scope; the same scope always gets the same meter."""
         key = (name, version, schema_url, _identity(attributes))
+        for muted, asked in tuple(self._replaced):
+            if muted == name:
+                asked()
         with late_warnings, self._lock:
             meter = self._meters.get(key)
             if meter is None:
@@ -326,6 +330,33 @@ class SwitchMeterProvider(api.MeterProvider):
             for meter in tuple(self._meters.values()):
                 meter.connect(self._provider_of(meter.name))
 
+    def mute(self, meter_name: str, asked: Callable[[], object]) -> Callable[[], None]:
+        """Keep every meter of a name silent, with any provider: what it measures is measured by other means.
+
+        Args:
+            meter_name: The name.
+            asked: Called when somebody asks for such a meter, to say so. Must not raise.
+
+        Returns:
+            Lets it be heard again.
+        """
+        entry = (meter_name, asked)
+
+        def unmute() -> None:
+            with late_warnings, self._lock:
+                self._replaced.remove(entry)
+                self._reconnect(meter_name)
+
+        with late_warnings, self._lock:
+            self._replaced.append(entry)
+            self._reconnect(meter_name)
+        return unmute
+
+    def _reconnect(self, meter_name: str) -> None:
+        for meter in tuple(self._meters.values()):
+            if meter.name == meter_name:
+                meter.connect(self._provider_of(meter_name))
+
     def disconnect(self) -> None:
         """Let measurements go nowhere again. Instruments stay and can be connected later."""
         with late_warnings, self._lock:
@@ -339,7 +370,8 @@ class SwitchMeterProvider(api.MeterProvider):
         return True if flush is None else bool(flush(timeout_millis))
 
     def _provider_of(self, meter_name: str) -> api.MeterProvider | None:
-        return None if meter_name in self._muted else self._provider
+        muted = meter_name in self._muted or any(name == meter_name for name, _ in self._replaced)
+        return None if muted else self._provider
 
 
 def _identity(attributes: Attributes) -> frozenset[tuple[str, object]]:

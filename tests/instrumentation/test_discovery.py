@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from otelbridge.errors import ConfigError, MissingDependencyError
 from otelbridge.instrumentation import discovery
 
+ROOT = Path(__file__).parents[2]
 NAMES = (
     "fastapi",
     "starlette",
@@ -20,6 +24,7 @@ NAMES = (
     "process",
     "runtime",
     "httpx",
+    "httpx2",
     "requests",
     "urllib3",
     "aiohttp-client",
@@ -62,6 +67,30 @@ def test_mere_string_is_refused() -> None:
         discovery.select("auto")
 
 
+def extras() -> dict[str, list[str]]:
+    table = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
+    entries = re.findall(r"^([\w-]+) = (\[[^\n]*\]$|\[\n.*?^\])", table, re.MULTILINE | re.DOTALL)
+    return {name: ast.literal_eval(packages) for name, packages in entries}
+
+
+def test_every_instrumentation_has_its_extra() -> None:
+    for name in discovery.known():
+        instrumentation = discovery._KNOWN[name]
+        needed = {need.distribution for need in instrumentation.needs}
+        brought = {re.split(r"[\[<>=]", package)[0] for package in extras().get(instrumentation.extra, ())}
+        # requests brings urllib3 itself
+        assert needed - {"urllib3"} <= brought or name == "urllib3"
+        assert bool(needed) == bool(instrumentation.extra)
+
+
+def test_all_is_all() -> None:
+    everything = {name for entry in extras()["all"] for name in re.findall(r"[\w-]+", entry.partition("[")[2])}
+    without_code = {"console"}
+    assert everything == set(extras()) - {"all"} - without_code
+    code = "".join(path.read_text() for path in (ROOT / "otelbridge").rglob("*.py"))
+    assert "import streamlit" not in code
+
+
 @given(st.lists(st.one_of(st.sampled_from((*NAMES, "auto")), st.text(max_size=8))))
 def test_select_gives_known_names_or_a_clear_error(names) -> None:
     unknown = set(names) - {*NAMES, "auto"}
@@ -93,8 +122,8 @@ def test_blocked_module_is_not_there(monkeypatch) -> None:
 def test_looking_imports_nothing_heavy() -> None:
     script = (
         "import sys; from otelbridge.instrumentation import discovery; discovery.select(('auto',)); "
-        "print([name for name in ('fastapi', 'starlette', 'sqlalchemy', 'psutil', 'httpx', 'requests', 'aiohttp') "
-        "if name in sys.modules])"
+        "print([name for name in ('fastapi', 'starlette', 'sqlalchemy', 'psutil', 'httpx', 'httpx2', 'requests', "
+        "'urllib3', 'aiohttp') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,81 +1,53 @@
-"""Requests made with real HTTP libraries to a real server, recorded in the stable conventions."""
+"""Requests made with real HTTP libraries to a real server: what is recorded of each, and what is not."""
 
 from __future__ import annotations
 
-import logging
-from urllib.parse import urlsplit
+import asyncio
+import gc
+import subprocess
+import sys
 
 import aiohttp
 import httpx
 import pytest
 import requests
 import urllib3
+from opentelemetry import context as otel_context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation, suppress_instrumentation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from starlette.applications import Starlette
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
+import otelbridge
 from otelbridge.catalogue.http import CLIENT_REQUEST_DURATION
 from otelbridge.errors import ConfigError, MissingDependencyError
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.http import instrument_clients
+from otelbridge.instrumentation.http.clients import libraries
+from otelbridge.instrumentation.http.clients.exchanges import Exchanges
 from otelbridge.metrics.switch import switch
-from tests.instrumentation.serving import served
+from tests.instrumentation.outgoing import CALLS, NAMES, Server, refused
 from tests.receiver import Receiver
 
 DURATION = CLIENT_REQUEST_DURATION.name
-NAMES = ("httpx", "requests", "urllib3", "aiohttp-client")
+COUNT = "http_client_request_duration_seconds_count"
+SPAN = NonRecordingSpan(SpanContext(0xA0, 0xB0, is_remote=True, trace_flags=TraceFlags(1)))
 
 
-async def _httpx(url: str) -> int:
-    async with httpx.AsyncClient() as client:
-        return (await client.get(url)).status_code
-
-
-async def _httpx_sync(url: str) -> int:
-    return httpx.get(url).status_code
-
-
-async def _requests(url: str) -> int:
-    return requests.get(url, timeout=60).status_code
-
-
-async def _urllib3(url: str) -> int:
-    with urllib3.PoolManager() as pool:
-        return pool.request("GET", url).status
-
-
-async def _aiohttp(url: str) -> int:
-    async with aiohttp.ClientSession() as session, session.get(url) as response:
-        return response.status
-
-
-CALLS = {
-    "httpx": (_httpx, _httpx_sync),
-    "requests": (_requests,),
-    "urllib3": (_urllib3,),
-    "aiohttp-client": (_aiohttp,),
-}
-
-
-@pytest.fixture(scope="module")
-def url():
-    async def answer(request):
-        return PlainTextResponse("answer")
-
-    with served(Starlette(routes=[Route("/answer/{key}", answer)])) as url:
-        yield url
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.close()
 
 
 @pytest.fixture
 def instrument(recorded):
     registrations = []
 
-    def instrument(*names):
-        registrations.append(instrument_clients(names, switch))
+    def instrument(*names, **options):
+        registrations.append(instrument_clients(names, **options))
         return registrations[-1]
 
     yield instrument
@@ -83,97 +55,206 @@ def instrument(recorded):
         registration.close()
 
 
-def counts_by_scope(recorded) -> dict[str, int]:
-    """Each instrumentation records under its own scope."""
+@pytest.fixture(params=CALLS)
+def call(request, instrument):
+    """Makes one request with an instrumented client."""
+    name, call = CALLS[request.param]
+    instrument(name)
+    return call
+
+
+def told(recorded) -> dict[tuple, int]:
+    """Method, status and failure of each point, and its count."""
     return {
-        scope_metrics.scope.name: sum(point.count for point in metric.data.data_points)
-        for resource_metrics in recorded.reader.get_metrics_data().resource_metrics
-        for scope_metrics in resource_metrics.scope_metrics
-        for metric in scope_metrics.metrics
-        if metric.name == DURATION
-    }
-
-
-@pytest.mark.parametrize("name", NAMES)
-async def test_one_library(name, url, instrument, recorded) -> None:
-    registration = instrument(name)
-    for call in CALLS[name]:
-        assert await call(f"{url}/answer/1") == 200
-        assert await call(f"{url}/nothing") == 404
-    address = urlsplit(url)
-    expected = {
-        "http.request.method": "GET",
-        "http.response.status_code": 200,
-        "server.address": address.hostname,
-        "server.port": address.port,
-    }
-    points = {
-        attributes["http.response.status_code"]: (attributes, count)
+        tuple(attributes.get(key) for key in ("http.request.method", "http.response.status_code", "error.type")): count
         for attributes, (count, _) in recorded.points(DURATION)
     }
-    calls = len(CALLS[name])
-    assert points[200][1] == points[404][1] == calls
-    assert {key: points[200][0].get(key) for key in expected} == expected
-    assert points[404][0]["error.type"] == "404"
-    assert set(points[404][0]) <= {*CLIENT_REQUEST_DURATION.attribute_keys, "network.protocol.version"}
+
+
+def methods() -> list[object]:
+    targets = [target for name, module in libraries._MODULES.items() for target in module.targets(name)]
+    return [dict(vars(target)) for target in targets]
+
+
+@pytest.mark.parametrize("client", CALLS)
+async def test_one_library(client, server, instrument, recorded) -> None:
+    name, call = CALLS[client]
+    before = methods()
+    registration = instrument(name)
+    assert await call(f"{server.url}/answer") == 200
+    assert await call(f"{server.url}/empty") == 204
+    assert await call(f"{server.url}/missing", method="POST") == 404
+    target = {"server.address": "127.0.0.1", "server.port": server.port}
+    assert sorted((attributes for attributes, _ in recorded.points(DURATION)), key=str) == [
+        {"http.request.method": "GET", "http.response.status_code": 200, **target},
+        {"http.request.method": "GET", "http.response.status_code": 204, **target},
+        {"http.request.method": "POST", "http.response.status_code": 404, "error.type": "404", **target},
+    ]
     registration.close()
     registration.close()
-    for call in CALLS[name]:
-        await call(f"{url}/answer/1")
-    assert sum(count for _, (count, _) in recorded.points(DURATION)) == 2 * calls
+    assert methods() == before
+    await call(f"{server.url}/answer")
+    assert [count for _, (count, _) in recorded.points(DURATION)] == [1, 1, 1]
 
 
-async def test_requests_over_urllib3_count_once(url, instrument, recorded) -> None:
-    instrument("requests", "urllib3")
-    await _requests(f"{url}/answer/1")
-    ((_, (count, _)),) = recorded.points(DURATION)
-    assert count == 1
+async def test_redirects_are_requests_of_their_own(call, server, recorded) -> None:
+    assert await call(f"{server.url}/moved") == 200
+    assert told(recorded) == {("GET", 302, None): 1, ("GET", 200, None): 1}
 
 
-async def test_auto_takes_what_is_installed(url, instrument, recorded, monkeypatch) -> None:
-    monkeypatch.setitem(discovery._KNOWN, "requests", discovery.Instrumentation((discovery.Need("no_such", "none"),)))
-    instrument("auto")
-    await _requests(f"{url}/answer/1")
-    await _httpx(f"{url}/answer/1")
-    # The library without its instrumentation still goes over one that is instrumented.
-    assert counts_by_scope(recorded) == {
-        "opentelemetry.instrumentation.httpx": 1,
-        "opentelemetry.instrumentation.urllib3": 1,
+def test_retries_are_requests_of_their_own(instrument, server, recorded) -> None:
+    instrument("urllib3")
+    with urllib3.PoolManager(retries=urllib3.Retry(2, status_forcelist=[503], raise_on_status=False)) as pool:
+        assert pool.request("GET", f"{server.url}/busy").status == 503
+        with pytest.raises(urllib3.exceptions.MaxRetryError):
+            pool.request("GET", refused(), retries=1)
+    assert told(recorded) == {
+        ("GET", 503, "503"): 3,
+        ("GET", None, "urllib3.exceptions.NewConnectionError"): 2,
     }
+
+
+async def test_a_method_of_nobody_is_another(call, server, recorded) -> None:
+    await call(f"{server.url}/answer", method="SHOP")
+    assert told(recorded) == {("_OTHER", 200, None): 1}
+
+
+async def test_what_is_on_already_counts_once(server, instrument, recorded) -> None:
+    registrations = [instrument("requests", "urllib3"), instrument("urllib3"), instrument("auto")]
+    for _, call in CALLS.values():
+        await call(f"{server.url}/answer")
+    assert told(recorded) == {("GET", 200, None): len(CALLS)}
+    for registration in registrations:
+        registration.close()
+
+
+def test_httpx2_in_the_place_of_httpx_counts_once() -> None:
+    script = """
+import httpx2, sys
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from otelbridge.instrumentation.http import instrument_clients
+from otelbridge.metrics.switch import switch
+httpx2.alias_httpx()
+reader = InMemoryMetricReader()
+switch.connect(MeterProvider([reader]))
+registration = instrument_clients(("httpx", "httpx2"))
+import httpx
+assert httpx.Client is httpx2.Client
+try:
+    httpx.get(sys.argv[1])
+except httpx.ConnectError:
+    pass
+registration.close()
+(metric,) = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+print([point.count for point in metric.data.data_points])
+"""
+    done = subprocess.run([sys.executable, "-c", script, refused()], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[1]", done.stderr
+
+
+async def test_auto_takes_what_is_installed(server, instrument, recorded, monkeypatch) -> None:
+    monkeypatch.setitem(discovery._KNOWN, "httpx2", discovery.Instrumentation((discovery.Need("no_such", "none"),)))
+    instrument("auto")
+    for client in ("httpx", "httpx2", "requests", "aiohttp"):
+        await CALLS[client][1](f"{server.url}/answer")
+    assert told(recorded) == {("GET", 200, None): 3}
+
+
+async def test_init_finds_every_client(server) -> None:
+    options = otelbridge.PrometheusOptions(mode="server", port=0)
+    bridge = otelbridge.init(service_name="shop", prometheus=options, workers="separate")
+    try:
+        for _, call in CALLS.values():
+            await call(f"{server.url}/missing")
+        (line,) = [line for line in bridge.render().splitlines() if line.startswith(COUNT)]
+    finally:
+        otelbridge.shutdown()
+    assert line == (
+        f'{COUNT}{{error_type="404",http_request_method="GET",http_response_status_code="404",'
+        f'server_address="127.0.0.1",server_port="{server.port}"}} {len(CALLS)}'
+    )
 
 
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'httpx'"):
-        instrument_clients(("htpx",), switch)
+        instrument_clients(("htpx",))
     with pytest.raises(ConfigError, match="Unknown HTTP client 'sqlalchemy'"):
-        instrument_clients(("sqlalchemy",), switch)
+        instrument_clients(("sqlalchemy",))
 
 
 def test_missing_package_names_the_extra(monkeypatch) -> None:
     lacking = discovery.Instrumentation((discovery.Need("no_such", "no-such"),), "httpx")
     monkeypatch.setitem(discovery._KNOWN, "httpx", lacking)
     with pytest.raises(MissingDependencyError, match=r"no-such.*otelbridge\[httpx\]"):
-        instrument_clients(("httpx",), switch)
+        instrument_clients(("httpx",))
 
 
-async def test_foreign_instrumentation_is_left_alone(url, recorded) -> None:
-    HTTPXClientInstrumentor().instrument(meter_provider=switch)
+def test_a_version_without_what_is_replaced_is_reported(recorded, monkeypatch, caplog) -> None:
+    monkeypatch.delattr("urllib3.connectionpool.HTTPConnectionPool._make_request")
+    before = methods()
+    instrument_clients(("urllib3",)).close()
+    assert "urllib3 has no _make_request; its requests are not recorded" in caplog.text
+    assert methods() == before
+
+
+def test_what_cannot_be_described_is_let_through(recorded, caplog) -> None:
+    def describe(request):
+        raise ValueError(request)
+
+    assert Exchanges(describe, str, None).begin("a request") is None
+    assert "ValueError" in caplog.text
+
+
+async def test_the_context_goes_along(call, server) -> None:
+    await call(f"{server.url}/answer")
+    token = otel_context.attach(set_span_in_context(SPAN))
     try:
-        instrument_clients(("httpx",), switch).close()
-        await _httpx(f"{url}/answer/1")
+        await call(f"{server.url}/answer")
     finally:
-        HTTPXClientInstrumentor().uninstrument()
-    assert [count for _, (count, _) in recorded.points(DURATION)] == [1]
+        otel_context.detach(token)
+    without, along = (head.lower() for head in server.requests)
+    assert "traceparent" not in without
+    assert "traceparent: 00-000000000000000000000000000000a0-00000000000000b0-01\r\n" in along
 
 
-def test_unsupported_version_is_reported(instrument, recorded, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(HTTPXClientInstrumentor, "instrumentation_dependencies", lambda self: ("httpx < 0.1",))
-    with caplog.at_level(logging.WARNING, "otelbridge"):
-        instrument("httpx")
-    assert "httpx < 0.1" in caplog.text
+def test_the_context_stays_out_of_the_headers_of_a_pool(instrument, server) -> None:
+    instrument("urllib3")
+    headers = {"Shop": "1"}
+    token = otel_context.attach(set_span_in_context(SPAN))
+    try:
+        with urllib3.PoolManager(headers=headers) as pool:
+            pool.request("GET", f"{server.url}/answer")
+    finally:
+        otel_context.detach(token)
+    assert headers == {"Shop": "1"}
+    assert "traceparent" in server.requests[0]
 
 
-async def test_pushing_is_not_recorded(url, instrument, recorded) -> None:
+@pytest.mark.parametrize("suppress", [suppress_instrumentation, suppress_http_instrumentation])
+async def test_suppressed(suppress, call, server, recorded) -> None:
+    with suppress():
+        await call(f"{server.url}/answer")
+    assert recorded.points(DURATION) == []
+
+
+async def test_excluded(server, instrument, recorded, monkeypatch) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_HTTPX_EXCLUDED_URLS", "nothing,answer")
+    monkeypatch.setenv("OTEL_PYTHON_EXCLUDED_URLS", "missing")
+    instrument(*NAMES)
+    for client in CALLS:
+        await CALLS[client][1](f"{server.url}/answer")
+        await CALLS[client][1](f"{server.url}/missing")
+    assert told(recorded) == {("GET", 404, "404"): 4, ("GET", 200, None): 3}
+
+
+def test_a_pattern_that_is_none(monkeypatch) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_HTTPX_EXCLUDED_URLS", "(")
+    with pytest.raises(ConfigError, match="OTEL_PYTHON_HTTPX_EXCLUDED_URLS holds"):
+        instrument_clients(("httpx",))
+
+
+async def test_pushing_is_not_recorded(server, instrument, recorded) -> None:
     """A real exporter in a real periodic reader, while the libraries it could use are instrumented."""
     instrument(*NAMES)
     receiver = Receiver()
@@ -186,9 +267,90 @@ async def test_pushing_is_not_recorded(url, instrument, recorded) -> None:
         assert provider.force_flush()
         assert len(receiver.requests) == 1
         assert recorded.points(DURATION) == []
-        await _requests(f"{url}/answer/1")
+        await CALLS["requests"][1](f"{server.url}/answer")
         assert [count for _, (count, _) in recorded.points(DURATION)] == [1]
     finally:
         provider.shutdown()
         receiver.close()
     assert sum(count for _, (count, _) in recorded.points(DURATION)) == 1
+
+
+def test_an_answer_that_is_let_go_has_not_failed(instrument, server, recorded) -> None:
+    instrument("httpx", "requests", "urllib3")
+    with httpx.Client() as client, client.stream("GET", f"{server.url}/stalled"):
+        pass
+    with httpx.Client() as client, client.stream("GET", f"{server.url}/stalled") as response:
+        for _ in response.iter_raw():
+            break
+    requests.get(f"{server.url}/stalled", stream=True, timeout=60).close()
+    requests.get(f"{server.url}/stalled", stream=True, timeout=60)  # it is dropped
+    with urllib3.PoolManager() as pool:
+        pool.request("GET", f"{server.url}/stalled", preload_content=False).release_conn()
+    assert told(recorded) == {("GET", 200, None): 5}
+
+
+async def test_an_answer_of_aiohttp_that_is_let_go_has_not_failed(instrument, server, recorded) -> None:
+    instrument("aiohttp-client")
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{server.url}/stalled"):
+            pass
+        (await session.get(f"{server.url}/stalled")).close()
+        with pytest.raises(ValueError, match="of the application"):
+            async with session.get(f"{server.url}/stalled"):
+                raise ValueError("of the application")
+    assert told(recorded) == {("GET", 200, None): 3}
+
+
+@pytest.mark.filterwarnings("ignore:Unclosed connection:ResourceWarning")
+async def test_an_answer_of_aiohttp_that_is_dropped_counts_with_its_connection(instrument, server, recorded) -> None:
+    instrument("aiohttp-client")
+    async with aiohttp.ClientSession() as session:
+        await session.get(f"{server.url}/stalled")
+
+    async def counted() -> None:
+        while told(recorded) != {("GET", 200, None): 1}:
+            await asyncio.sleep(0)
+            gc.collect()  # it refers to itself
+
+    await asyncio.wait_for(counted(), 60)
+
+
+def test_an_upgrade_is_over_at_its_head(instrument, server, recorded) -> None:
+    instrument("httpx")
+    headers = {"Connection": "upgrade", "Upgrade": "shop"}
+    with httpx.Client(headers=headers) as client, client.stream("GET", f"{server.url}/upgraded"):
+        assert told(recorded) == {("GET", 101, None): 1}
+    assert told(recorded) == {("GET", 101, None): 1}
+
+
+def test_through_a_proxy_the_address_is_that_of_the_service(instrument, server, recorded) -> None:
+    instrument("httpx", "urllib3")
+    with urllib3.ProxyManager(server.url) as pool, httpx.Client(proxy=server.url) as client:
+        assert pool.request("GET", "http://shop.example/answer").status == 200
+        assert client.get("http://shop.example/answer").status_code == 200
+    ((attributes, (count, _)),) = recorded.points(DURATION)
+    assert (attributes["server.address"], attributes["server.port"], count) == ("shop.example", 80, 2)
+    assert server.requests[0].startswith("GET http://shop.example/answer ")
+
+
+def test_a_proxy_that_is_not_there(instrument, recorded) -> None:
+    instrument("urllib3")
+    with urllib3.ProxyManager(refused(), retries=False) as pool, pytest.raises(urllib3.exceptions.ProxyError):
+        pool.request("GET", "https://shop.example/answer")
+    ((attributes, (count, _)),) = recorded.points(DURATION)
+    assert count == 1
+    assert attributes == {
+        "http.request.method": "CONNECT",
+        "server.address": "shop.example",
+        "server.port": 443,
+        "error.type": "urllib3.exceptions.NewConnectionError",
+    }
+
+
+async def test_another_provider(call, server, recorded) -> None:
+    await call(f"{server.url}/answer")
+    switch.disconnect()
+    await call(f"{server.url}/answer")
+    switch.connect(recorded.provider)
+    await call(f"{server.url}/answer")
+    assert told(recorded) == {("GET", 200, None): 2}

@@ -39,7 +39,7 @@ app.get("/orders/{order_id}")(lambda order_id: order_id)
 tracers = TracerProvider() if "spans" in sys.argv else None
 instrument_http(app, tracer_provider=tracers)
 if tracers is None:
-    instrument_clients(("httpx",), switch)
+    instrument_clients(("httpx",))
 
 async def main():
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
@@ -87,14 +87,11 @@ def test_the_users_word_counts() -> None:
     assert old["variable"] == "database"
 
 
-def test_too_late_is_said_once_with_the_cure() -> None:
+def test_what_others_chose_earlier_leaves_what_is_measured_without_them_alone() -> None:
     result = run("earlier")
-    # What is measured without the official instrumentation does not care.
     assert "http.server.request.duration" in result["names"]
     assert "http.server.duration" not in result["names"]
-    assert len(result["logged"]) == 1
-    assert "another instrumentation" in result["logged"][0]
-    assert f"Set {VARIABLE}=http" in result["logged"][0]
+    assert result["logged"] == []
     assert result["variable"] is None
 
 

@@ -160,6 +160,29 @@ def test_muted_meters_stay_silent_until_connected_otherwise(switch, backends):
     assert backend.values() == {"heard": 1, "silent": 5}
 
 
+def test_a_meter_whose_work_others_do_is_silent_with_every_provider(switch, backends):
+    early = switch.get_meter("theirs", "1")
+    asked = []
+    first, second = backends(), backends()
+    switch.connect(first.provider)
+    unmute = switch.mute("theirs", lambda: asked.append("theirs"))
+    again = switch.mute("theirs", lambda: None)
+    assert asked == []
+    late = switch.get_meter("theirs", "2")
+    assert asked == ["theirs"]
+    switch.get_meter("loud").create_counter("heard").add(1)
+    early.create_counter("silent").add(1)
+    late.create_counter("silent").add(1)
+    switch.connect(second.provider)
+    early.create_counter("silent").add(1)
+    unmute()
+    early.create_counter("silent").add(1)
+    again()
+    early.create_counter("silent").add(5)
+    assert first.values() == {"heard": 1}
+    assert second.values() == {"silent": 5}
+
+
 class Refusing(api.NoOpMeter):
     def create_counter(self, name, unit="", description=""):
         raise ValueError(f"{name} is refused")

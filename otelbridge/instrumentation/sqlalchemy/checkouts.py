@@ -9,7 +9,7 @@ from otelbridge.diagnostics import warn_once
 from otelbridge.domains.database import records
 from otelbridge.domains.presence import Presence
 from otelbridge.domains.timeouts import is_timeout
-from otelbridge.instrumentation.sqlalchemy.patches import Patches
+from otelbridge.instrumentation.patches import Patches
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import Pool

@@ -10,10 +10,10 @@ from otelbridge.concurrency import forks
 from otelbridge.domains.database import records
 from otelbridge.domains.recording import Registration
 from otelbridge.errors import ConfigError, MissingDependencyError
+from otelbridge.instrumentation.patches import Patches
 from otelbridge.instrumentation.sqlalchemy.autocommit import autocommit_reader
 from otelbridge.instrumentation.sqlalchemy.checkouts import Checkouts
 from otelbridge.instrumentation.sqlalchemy.identity import Identity, identify, release
-from otelbridge.instrumentation.sqlalchemy.patches import Patches
 from otelbridge.instrumentation.sqlalchemy.poolsizes import PoolSize, pool_size
 from otelbridge.instrumentation.sqlalchemy.statements import wrap_statements
 from otelbridge.instrumentation.sqlalchemy.transactions import Transactions, wrap_transactions

@@ -17,8 +17,8 @@ from otelbridge.instrumentation.sqlalchemy.sqltext import MAX_TEXT, Summary, sum
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from otelbridge.instrumentation.patches import Patches
     from otelbridge.instrumentation.sqlalchemy.identity import Identity
-    from otelbridge.instrumentation.sqlalchemy.patches import Patches
 
 MAX_STATEMENTS = 1000
 """Texts that are remembered. Applications that write values into their statements have no end of them."""

@@ -16,8 +16,8 @@ from otelbridge.domains.database.records import METER, TRANSACTION_DURATION
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from otelbridge.instrumentation.patches import Patches
     from otelbridge.instrumentation.sqlalchemy.identity import Identity
-    from otelbridge.instrumentation.sqlalchemy.patches import Patches
 
 _BEGAN = "otelbridge.transaction"
 

@@ -1,35 +1,38 @@
-"""Methods replaced on single objects, in a way that can be undone."""
+"""Methods replaced on single objects, or on classes, in a way that can be undone."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _ABSENT = object()
 
 
 class Patches:
-    """The methods replaced on one object. Its class, and so every other object, stays as it is.
+    """The methods replaced on one object, or on one class for all its objects. Nothing else is touched.
 
     Args:
-        target: The object.
+        target: The object or class.
     """
 
     def __init__(self, target: Any) -> None:
         self._target = target
         self._replaced: list[tuple[str, object, object]] = []
+        self.missing: list[str] = []
+        """Methods that were to be replaced, and are not there."""
 
     def wrap(self, name: str, make: Callable[[Any], Any]) -> None:
         """Replace a method, if the object has it.
 
         Args:
             name: Name of the method.
-            make: Gets the method as it was, bound, and gives what stands in for it.
+            make: Gets the method as it was, bound (of a class: the function), and gives what stands in for it.
         """
         method = getattr(self._target, name, None)
         if method is None:
+            self.missing.append(name)
             return
         before = self._own().get(name, _ABSENT)
         wrapper = make(method)
@@ -51,5 +54,5 @@ class Patches:
             else:
                 setattr(self._target, name, before)
 
-    def _own(self) -> dict[str, object]:
+    def _own(self) -> Mapping[str, object]:
         return self._target.__dict__
