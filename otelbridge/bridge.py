@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from otelbridge.catalogue.registry import DOMAINS, METRICS
 from otelbridge.diagnostics import inform
 from otelbridge.domains import health
+from otelbridge.domains.recording import Registration
 from otelbridge.errors import ConfigError
 from otelbridge.instrumentation import discovery
-from otelbridge.instrumentation.attach import Attachments
+from otelbridge.instrumentation.attach import Attachments, replaced_meters
 from otelbridge.interpreters import refuse_subinterpreter
 from otelbridge.metrics._sdk import registered_readers
 from otelbridge.metrics.introspection import observe_itself
@@ -86,23 +87,31 @@ class Bridge:
         """
         return "" if self._pull is None else self._pull.reader.render(accept).body.decode()
 
-    def instrument_app(self, app: Any) -> None:
-        """Record the HTTP metrics of a further application.
+    def instrument_app(self, app: Any) -> Registration:
+        """Record the HTTP metrics of a further application. It is not kept alive.
 
         Args:
             app: A FastAPI or Starlette application.
-        """
-        if self._attachments is not None and self.running:
-            self._attachments.app(app)
 
-    def instrument_engine(self, engine: Any) -> None:
-        """Record the database metrics of a further engine.
+        Returns:
+            A handle whose `close()` undoes it; the same one for the same application.
+        """
+        if self._attachments is None or not self.running:
+            return Registration(lambda: None)
+        return self._attachments.app(app)
+
+    def instrument_engine(self, engine: Any) -> Registration:
+        """Record the database metrics of a further engine. It is not kept alive.
 
         Args:
             engine: A SQLAlchemy ``Engine`` or ``AsyncEngine``.
+
+        Returns:
+            A handle whose `close()` undoes it; the same one for the same engine, which is not found again either.
         """
-        if self._attachments is not None and self.running:
-            self._attachments.engine(engine)
+        if self._attachments is None or not self.running:
+            return Registration(lambda: None)
+        return self._attachments.engine(engine)
 
     def force_flush(self, timeout: float = 10.0) -> bool:
         """Push what is recorded now, metrics and spans, to every destination.
@@ -165,6 +174,7 @@ class Bridge:
             provider = self.attached.meter_provider or self._create_pipeline(views, processes, undo).provider
             self._start_spans(undo)
             muted = [domain.meter for domain in DOMAINS if domain.name not in self.config.domains]
+            muted += replaced_meters(names, self.config.domains)
             undo.callback(switch.disconnect)
             switch.connect(provider, muted)
             self._attach(names, undo)
@@ -263,6 +273,7 @@ class Bridge:
         attachments = Attachments(
             names,
             domains=self.config.domains,
+            find_engines=self.config.find_engines,
             tracer_provider=self._spans.provider if self._spans else None,
             excluded_paths=(self.config.prometheus.path,) if self.config.prometheus.mode == "app" else (),
         )
