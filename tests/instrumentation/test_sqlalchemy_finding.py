@@ -131,6 +131,14 @@ def test_the_environment_switches_it_off(init, make, monkeypatch):
     assert (statements(bridge), statements(bridge, "given")) == (0, 1)
 
 
+def test_a_file_switches_it_off(init, make, tmp_path):
+    file = tmp_path / "otel.yaml"
+    file.write_text("file_format: '1.0'\ndistribution:\n  otelbridge:\n    find_engines: false\n")
+    bridge = init(config=file)
+    select(make())
+    assert statements(bridge) == 0
+
+
 def test_by_name_alone_engines_are_found_too(init, make):
     bridge = init(instrument=["sqlalchemy"])
     select(make())
@@ -277,6 +285,36 @@ def test_the_next_engine_of_a_database_goes_on_with_the_series_of_the_last(init,
     select(engine)
     assert pools(bridge) == {"shop.db"}
     assert statements(bridge) == 4
+
+
+def test_threads_make_and_drop_engines_beside_scrapes(init, make):
+    bridge, ended, failed = init(), threading.Event(), []
+
+    def scrape():
+        while not ended.is_set():
+            bridge.render()
+
+    def work(number):
+        try:
+            for _ in range(20):
+                engine = make(f"shop{number}", keep=False)
+                select(engine)
+                engine.dispose()
+        except Exception as error:
+            failed.append(error)
+
+    scraper = threading.Thread(target=scrape)
+    workers = [threading.Thread(target=work, args=[number]) for number in range(4)]
+    for thread in (scraper, *workers):
+        thread.start()
+    for thread in workers:
+        thread.join()
+    ended.set()
+    scraper.join()
+    gc.collect()
+    assert failed == []
+    assert pools(bridge) == set()
+    assert [statements(bridge, f"shop{number}") for number in range(4)] == [20] * 4
 
 
 def test_applications_are_let_go(init):
