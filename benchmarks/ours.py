@@ -82,4 +82,5 @@ def start(*, app: Any = None, engine: Any = None, endpoint: str = "http://127.0.
         prometheus=pull,
         otlp=otelbridge.OtlpOptions(endpoint=endpoint, interval=_NEVER),
         instrument=[name for name, used in (("fastapi", app), ("sqlalchemy", engine)) if used is not None],
+        find_engines=False,  # others stand beside, to compare with
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from otelbridge.catalogue.registry import DOMAINS, METRICS
 from otelbridge.diagnostics import inform
 from otelbridge.domains import health
+from otelbridge.domains.recording import Registration
 from otelbridge.errors import ConfigError
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.attach import Attachments
@@ -86,23 +87,31 @@ class Bridge:
         """
         return "" if self._pull is None else self._pull.reader.render(accept).body.decode()
 
-    def instrument_app(self, app: Any) -> None:
-        """Record the HTTP metrics of a further application.
+    def instrument_app(self, app: Any) -> Registration:
+        """Record the HTTP metrics of a further application. It is not kept alive.
 
         Args:
             app: A FastAPI or Starlette application.
-        """
-        if self._attachments is not None and self.running:
-            self._attachments.app(app)
 
-    def instrument_engine(self, engine: Any) -> None:
-        """Record the database metrics of a further engine.
+        Returns:
+            A handle whose `close()` undoes it; the same one for the same application.
+        """
+        if self._attachments is None or not self.running:
+            return Registration(lambda: None)
+        return self._attachments.app(app)
+
+    def instrument_engine(self, engine: Any) -> Registration:
+        """Record the database metrics of a further engine. It is not kept alive.
 
         Args:
             engine: A SQLAlchemy ``Engine`` or ``AsyncEngine``.
+
+        Returns:
+            A handle whose `close()` undoes it; the same one for the same engine, which is not found again either.
         """
-        if self._attachments is not None and self.running:
-            self._attachments.engine(engine)
+        if self._attachments is None or not self.running:
+            return Registration(lambda: None)
+        return self._attachments.engine(engine)
 
     def force_flush(self, timeout: float = 10.0) -> bool:
         """Push what is recorded now, metrics and spans, to every destination.
@@ -263,6 +272,7 @@ class Bridge:
         attachments = Attachments(
             names,
             domains=self.config.domains,
+            find_engines=self.config.find_engines,
             tracer_provider=self._spans.provider if self._spans else None,
             excluded_paths=(self.config.prometheus.path,) if self.config.prometheus.mode == "app" else (),
         )

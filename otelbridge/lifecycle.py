@@ -58,6 +58,7 @@ def init(
     domains: Iterable[str] | None = None,
     views: Iterable[View] | None = None,
     instrument: Iterable[str] | Literal["auto"] | bool | None = None,
+    find_engines: bool | None = None,
     traces: bool | None = None,
     workers: Workers | None = None,
     cardinality_limit: int | None = None,
@@ -83,7 +84,8 @@ def init(
         resource_attributes: Further resource attributes; they win over detected ones.
         app: A FastAPI or Starlette application: its requests are recorded, and it serves the metrics
             unless `prometheus` says otherwise.
-        engine: A SQLAlchemy engine, sync or async, or a sequence of them.
+        engine: A SQLAlchemy engine, sync or async, or a sequence of them. Others are found by themselves, see
+            `find_engines`.
         prometheus: Where Prometheus scrapes: ``"app"`` (on the application, at ``/metrics``),
             ``"server"`` (own port 9464 on localhost), ``"off"`` or options. By default ``"app"`` when
             there is an application, else ``"server"``.
@@ -92,6 +94,8 @@ def init(
         domains: Domains that record; by default all.
         views: Views of your own. One replaces the catalogue's for the instruments it selects.
         instrument: Instrumentations to switch on; ``"auto"``, the default, takes what is installed.
+        find_engines: Whether SQLAlchemy engines are recorded that nobody has given, by default True: each from its
+            first connection on, whenever it was made.
         traces: Whether spans are made and exported too, over OTLP unless ``OTEL_TRACES_EXPORTER`` says otherwise.
         workers: ``"merged"``, the default, shows the worker processes of a service as one, ``"separate"``
             each by itself.
@@ -126,6 +130,7 @@ def init(
         domains=domains,
         views=views,
         instrument=instrument,
+        find_engines=find_engines,
         traces=traces,
         workers=workers,
         cardinality_limit=cardinality_limit,

@@ -32,6 +32,11 @@ _SYSTEM = Attribute(
 _NAMESPACE = Attribute("db.namespace", "Name of the database within its server.", example="shop")
 _OPERATION = Attribute("db.operation.name", "Name of the operation or command.", example="SELECT")
 _COLLECTION = Attribute("db.collection.name", "The one table or collection that is worked on.", example="orders")
+_STATUS_CODE = Attribute(
+    "db.response.status_code", "Code with which the database refused, where it gave one.", example="23505"
+)
+_SERVER_ADDRESS = Attribute("server.address", "Host of the database, as the client names it.", example="localhost")
+_SERVER_PORT = Attribute("server.port", "Port of the database, where the client names one.", type="int", example=5432)
 _POOL = Attribute(
     "db.client.connection.pool.name",
     "Name of the connection pool, unique within the application.",
@@ -66,7 +71,10 @@ OPERATION_DURATION = Metric(
     kind=Kind.HISTOGRAM,
     unit="s",
     brief="Duration of database client operations.",
-    attributes=(_SYSTEM, _NAMESPACE, _OPERATION, _COLLECTION, ERROR_TYPE),
+    attributes=(
+        *(_SYSTEM, _NAMESPACE, _SERVER_ADDRESS, _SERVER_PORT),
+        *(_OPERATION, _COLLECTION, _STATUS_CODE, ERROR_TYPE),
+    ),
     buckets=DB,
     convention="semconv",
     answers=("002-M25", "002-M26", "003-M11", "004-M22"),
@@ -146,7 +154,7 @@ TRANSACTION_DURATION = Metric(
     kind=Kind.HISTOGRAM,
     unit="s",
     brief="Duration of database transactions, from begin to commit or rollback.",
-    attributes=(_SYSTEM, _NAMESPACE, _OUTCOME),
+    attributes=(_SYSTEM, _NAMESPACE, _SERVER_ADDRESS, _SERVER_PORT, _OUTCOME),
     buckets=DB,
     answers=("002-M27",),
 )

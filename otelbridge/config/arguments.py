@@ -64,6 +64,7 @@ def settings_from_arguments(
     domains: Iterable[str] | None = None,
     views: Iterable[View] | None = None,
     instrument: Iterable[str] | Literal["auto"] | bool | None = None,
+    find_engines: bool | None = None,
     traces: bool | None = None,
     workers: Workers | None = None,
     cardinality_limit: int | None = None,
@@ -83,6 +84,7 @@ def settings_from_arguments(
         domains: Domains that record.
         views: Views of the user.
         instrument: Names, ``"auto"`` or True for what is installed, False for none.
+        find_engines: Whether SQLAlchemy engines are recorded that nobody has given.
         traces: Whether spans are made and exported.
         workers: Whether the worker processes of a service are seen as one.
         cardinality_limit: Attribute sets that a stream keeps apart.
@@ -107,6 +109,7 @@ def settings_from_arguments(
         domains=_optional(checks.names, "domains", domains),
         views=_views(views),
         instrument=_instrument(instrument),
+        find_engines=_optional(checks.flag, "find_engines", find_engines),
         traces=_optional(checks.flag, "traces", traces),
         workers=_optional(checks.choice(checks.WORKERS), "workers", workers),
         cardinality_limit=_optional(checks.limit, "cardinality_limit", cardinality_limit),

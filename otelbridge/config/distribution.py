@@ -101,6 +101,7 @@ KEYS: Mapping[str, Check] = {
     "otlp": _otlp,
     "domains": checks.names,
     "instrument": _instrument,
+    "find_engines": checks.flag,
     "traces": checks.flag,
     "detectors": checks.detectors,
     "workers": checks.choice(checks.WORKERS),

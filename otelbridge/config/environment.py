@@ -53,6 +53,7 @@ def settings_from_environment(environ: Mapping[str, str]) -> Settings:
         otlp=_as_tuple(_options(OtlpOptions, "otlp.", said)),
         domains=said.get("domains"),
         instrument=said.get("instrument"),
+        find_engines=said.get("find_engines"),
         traces=said.get("traces"),
         span_exporters=said.get("span_exporters"),
         exemplar_filter=said.get("exemplar_filter"),

@@ -66,6 +66,7 @@ def settings_from_file(path: str | os.PathLike[str]) -> Settings:
         domains=own.get("domains"),
         views=read_views(model.meter_provider),
         instrument=own.get("instrument"),
+        find_engines=own.get("find_engines"),
         traces=own.get("traces", True if span_exporters else None),
         span_exporters=span_exporters,
         exemplar_filter=None if filter_ is None else filter_.value,

@@ -162,6 +162,10 @@ class Settings:
     instrument: tuple[str, ...] | None = None
     """Instrumentations to switch on; ``("auto",)`` takes what is installed, empty takes none."""
 
+    find_engines: bool | None = None
+    """Whether SQLAlchemy engines are recorded that nobody has given, each from its first connection on. By default
+    they are, where the instrumentation ``sqlalchemy`` is switched on."""
+
     traces: bool | None = None
     """Whether spans are made and exported."""
 
@@ -290,6 +294,9 @@ class Config:
 
     instrument: tuple[str, ...]
     """Instrumentations to switch on; ``("auto",)`` takes what is installed."""
+
+    find_engines: bool = True
+    """Whether SQLAlchemy engines are recorded that nobody has given."""
 
     traces: bool
     """Whether spans are made and exported."""

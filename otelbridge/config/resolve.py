@@ -52,6 +52,7 @@ def resolve(
         domains=_domains(sources, known_domains),
         views=tuple(view for source in sources for view in source.views or ()),
         instrument=_first(sources, "instrument", ("auto",)),
+        find_engines=_first(sources, "find_engines", True),
         traces=traces,
         spans=spans if traces and "otlp" in span_exporters else (),
         spans_on_console=traces and "console" in span_exporters,

@@ -182,6 +182,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("OTELBRIDGE_DOMAINS", "domains", texts.names, "Domains that record: a list, or none."),
     Variable("OTELBRIDGE_INSTRUMENT", "instrument", texts.names, "Instrumentations: auto, a list, or none."),
     Variable(
+        "OTELBRIDGE_FIND_ENGINES",
+        "find_engines",
+        texts.flag,
+        "Whether SQLAlchemy engines are recorded that nobody has given: true, the default, or false.",
+    ),
+    Variable(
         "OTELBRIDGE_WORKERS",
         "workers",
         texts.word(checks.WORKERS),

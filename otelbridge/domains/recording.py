@@ -8,6 +8,7 @@ switch, so they can be made at import time, before `init()`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from math import inf
@@ -99,6 +100,16 @@ class Recorder:
             return partial(getattr(self._instrument, self._verb), attributes=kept)
         return getattr(handle, self._verb)
 
+    def remove(self, attributes: Attributes | None) -> None:
+        """Hide what was recorded with an attribute set, until it is recorded with again. Never raises.
+
+        Args:
+            attributes: Attributes as they were given to `record`.
+        """
+        with suppress(Exception):  # what cannot be looked up was not remembered either
+            self._handles.pop((*attributes.items(),) if attributes else (), None)
+        self._instrument.remove(checked_attributes(self.metric, attributes))
+
     def _resolve(self, value: float, attributes: Attributes | None, handles: dict[object, Any]) -> None:
         if type(attributes) is dict:
             # What is checked and what is remembered must be the same, though another thread may change the caller's.
@@ -122,19 +133,19 @@ def _repeats(attributes: Attributes | None) -> bool:
 
 
 class Registration:
-    """A source that is being observed; close it to stop.
+    """Something that is being recorded; close it to stop.
 
     Args:
-        close: What removes the source.
+        close: What ends the recording.
     """
 
-    __slots__ = ("_close",)
+    __slots__ = ("__weakref__", "_close")
 
     def __init__(self, close: Callable[[], None]) -> None:
         self._close = close
 
     def close(self) -> None:
-        """Stop observing. Closing twice is harmless."""
+        """Stop recording. Closing twice is harmless."""
         self._close()
 
 

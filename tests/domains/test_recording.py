@@ -287,6 +287,36 @@ def test_another_thread_that_changes_a_dictionary_leads_nobody_else_astray(monke
     assert {point.attributes["colour"]: point.value for point in points} == {"red": 101, "blue": 10}
 
 
+@pytest.mark.parametrize("kind", SYNCHRONOUS)
+def test_an_attribute_set_that_is_removed_is_hidden_until_it_comes_again(kind):
+    reader = InMemoryMetricReader()
+    switch.connect(MeterProvider([reader], shutdown_on_exit=False))
+    recorder = METER.recorder(METRICS[kind])
+    for colour in ("red", "blue", "red"):
+        recorder.record(1, {"colour": colour})
+
+    def colours():
+        (scope,) = reader.get_metrics_data().resource_metrics[0].scope_metrics
+        return sorted(point.attributes["colour"] for point in scope.metrics[0].data.data_points)
+
+    assert colours() == ["blue", "red"]
+    recorder.remove({"colour": "red"})
+    recorder.remove({"colour": "green"})
+    assert colours() == ["blue"]
+    recorder.record(1, {"colour": "red"})
+    assert colours() == ["blue", "red"]
+    switch.disconnect()
+
+
+@pytest.mark.parametrize(
+    "attributes", [None, {"colour": ["unhashable"]}, {1: 2}, Unhashable(), Raising(), NoPairs(), 5]
+)
+def test_removing_never_raises(recorded, attributes):
+    RECORDERS[Kind.COUNTER].remove(attributes)
+    switch.disconnect()
+    RECORDERS[Kind.COUNTER].remove(attributes)
+
+
 def test_what_raises_when_it_is_looked_at_is_left_out(recorded):
     RECORDERS[Kind.COUNTER].record(Proxy())
     RECORDERS[Kind.COUNTER].record(Number(1))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.components import postgresql
+from tests.components import mariadb, postgresql
 
-__all__ = ["postgresql"]
+__all__ = ["mariadb", "postgresql"]

@@ -1,6 +1,7 @@
 """Works with one database through whatever SQLAlchemy is first on the path; prints what was recorded.
 
-Run as a program with the URL of a database; the test beside it runs it under several versions.
+Run as a program with the URL of a database; the test beside it runs it under several versions. With the word ``found``
+behind it the engine is not given, but found.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, exc, select, text
 from sqlalchemy.pool import QueuePool
 
-from otelbridge.instrumentation.sqlalchemy import instrument_engine, instrument_spans
+from otelbridge.instrumentation.sqlalchemy import EngineFinder, EngineSpans, instrument_engine
 from otelbridge.metrics.switch import switch
 
 if TYPE_CHECKING:
@@ -55,11 +56,11 @@ def fail(connection: Connection) -> None:
     connection.execute(goods.insert().values(id=1, name="again"))
 
 
-def run_sync(url: str) -> tuple[Any, Callable[[], None]]:
+def run_sync(url: str, record: Callable[[Any], object]) -> tuple[Any, Callable[[], None]]:
     engine = create_engine(url, future=True, poolclass=QueuePool, pool_size=2, max_overflow=3)
     with engine.begin() as connection:
         goods.create(connection, checkfirst=True)
-    instrument_engine(engine)
+    record(engine)
     with engine.begin() as connection:
         create(connection)
     with engine.begin() as connection:
@@ -90,14 +91,14 @@ def run_sync(url: str) -> tuple[Any, Callable[[], None]]:
     return engine, once
 
 
-async def run_async(url: str) -> tuple[Any, Callable[[], None]]:
+async def run_async(url: str, record: Callable[[Any], object]) -> tuple[Any, Callable[[], None]]:
     from sqlalchemy.ext.asyncio import create_async_engine
     from sqlalchemy.pool import AsyncAdaptedQueuePool
 
     engine = create_async_engine(url, future=True, poolclass=AsyncAdaptedQueuePool, pool_size=2, max_overflow=3)
     async with engine.begin() as connection:
         await connection.run_sync(lambda sync: goods.create(sync, checkfirst=True))
-    instrument_engine(engine)
+    record(engine)
     async with engine.begin() as connection:
         await connection.run_sync(create)
     async with engine.begin() as connection:
@@ -139,7 +140,14 @@ def recorded(reader: InMemoryMetricReader) -> dict[str, list[Any]]:
     return found
 
 
-def main(url: str) -> None:
+def find(_engine: Any) -> None:
+    EngineFinder(instrument_engine)
+
+
+RECORD: dict[str, Callable[[Any], object]] = {"given": instrument_engine, "found": find}
+
+
+def main(url: str, how: str = "given") -> None:
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())
@@ -153,12 +161,13 @@ def main(url: str) -> None:
     tracers.add_span_processor(SimpleSpanProcessor(spans))
 
     asynchronous = sqlalchemy.engine.make_url(url).get_dialect().is_async
-    engine, once = asyncio.run(run_async(url)) if asynchronous else run_sync(url)
+    engine, once = asyncio.run(run_async(url, RECORD[how])) if asynchronous else run_sync(url, RECORD[how])
     result = {"version": sqlalchemy.__version__, "metrics": recorded(reader)}
 
-    traced = instrument_spans(engine, tracers)
+    spans_of_engines = EngineSpans(tracers)
+    spans_of_engines.trace(engine)
     once()
-    traced.close()
+    spans_of_engines.close()
     result["spans"] = sorted(span.name for span in spans.get_finished_spans())
     result["names"] = sorted(recorded(reader))
     result["log"] = lines
@@ -166,4 +175,4 @@ def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

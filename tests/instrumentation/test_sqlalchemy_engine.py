@@ -11,7 +11,7 @@ from sqlalchemy.pool import AssertionPool, NullPool, QueuePool, SingletonThreadP
 
 from otelbridge.diagnostics import forget_warnings
 from otelbridge.errors import ConfigError
-from otelbridge.instrumentation.sqlalchemy import instrument_engine, instrument_spans
+from otelbridge.instrumentation.sqlalchemy import EngineSpans, instrument_engine
 from otelbridge.instrumentation.sqlalchemy.identity import Identity
 from otelbridge.instrumentation.sqlalchemy.statements import MAX_CLASSES, MAX_STATEMENTS, Statements
 from otelbridge.metrics.switch import switch
@@ -414,6 +414,6 @@ def test_spans_are_declined_in_one_line_where_they_cannot_be_had(recorded, engin
 
     provider = TracerProvider(shutdown_on_exit=False)
     for _ in range(2):
-        instrument_spans(engine, provider).close()
+        EngineSpans(provider).trace(engine).close()
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("SQLAlchemy makes no spans:")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sqlalchemy import URL, create_engine
 from sqlalchemy.pool import NullPool
 
-from otelbridge.instrumentation.sqlalchemy.failures import failure_name
+from otelbridge.instrumentation.sqlalchemy.failures import failure_attributes
 from otelbridge.instrumentation.sqlalchemy.identity import identify, release
 
 
@@ -38,6 +38,29 @@ def names(url):
 )
 def test_names_of_an_engine(url, expected):
     assert names(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql+psycopg://u:secret@db.example:5432/shop", ("db.example", 5432)),
+        ("mysql+pymysql://u:secret@db.example/shop", ("db.example", None)),
+        ("mariadb+pymysql://u:secret@[::1]:3307/shop", ("::1", 3307)),
+        ("mysql+pymysql://u:secret@/shop?unix_socket=/run/mysqld/s", ("/run/mysqld/s", None)),
+        ("postgresql+psycopg://u:secret@/shop?host=/run/pg&port=5433", ("/run/pg", 5433)),
+        ("postgresql+psycopg://u:secret@/shop?host=one:5432&host=two:5433", ("one", 5432)),
+        ("postgresql+psycopg://u:secret@/shop?host=one,two&port=5432,5433", ("one", 5432)),
+        ("postgresql+psycopg:///shop?port=5433", (None, None)),
+        ("sqlite:////var/lib/shop.db", (None, None)),
+    ],
+)
+def test_servers_of_an_engine(url, expected):
+    engine = create_engine(url, poolclass=NullPool)
+    identity = identify(engine)
+    release(identity)
+    assert (identity.address, identity.port) == expected
+    attributes = {"server.address": identity.address, "server.port": identity.port}
+    assert attributes.items() - identity.attributes.items() <= {(key, None) for key in attributes}
 
 
 WORDS = st.text("abcdefghij", min_size=1, max_size=8)
@@ -93,4 +116,7 @@ OWN = f"{__name__}.DriverError"
     ],
 )
 def test_names_of_failures(error, system, name):
-    assert failure_name(error, system) == name
+    expected = {"error.type": name}
+    if name[0].isdigit() or name.startswith("ORA-"):
+        expected["db.response.status_code"] = name
+    assert failure_attributes(error, system) == expected

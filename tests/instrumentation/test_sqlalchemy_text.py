@@ -41,7 +41,7 @@ NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + "_.$")
     ],
 )
 def test_simple_statements(statement, operation, collection):
-    assert summarize(statement) == Summary(operation, collection)
+    assert summarize(statement, "postgresql") == Summary(operation, collection)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_simple_statements(statement, operation, collection):
     ],
 )
 def test_no_table_is_named_where_there_is_not_exactly_one_plain_one(statement):
-    assert summarize(statement).collection is None
+    assert summarize(statement, "postgresql").collection is None
 
 
 @pytest.mark.parametrize(
@@ -76,21 +76,65 @@ def test_no_table_is_named_where_there_is_not_exactly_one_plain_one(statement):
     ],
 )
 def test_literals_and_comments_never_become_names(statement):
-    assert summarize(statement).collection in (None, "t")
+    assert summarize(statement, "postgresql").collection in (None, "t")
+
+
+@pytest.mark.parametrize("system", ["mysql", "mariadb"])
+@pytest.mark.parametrize(
+    ("statement", "operation", "collection"),
+    [
+        ("SELECT * FROM `shop`.`orders` AS `o` WHERE `o`.`from` = 1", "SELECT", "shop.orders"),
+        ("# FROM secret\nSELECT a FROM t # , secret", "SELECT", "t"),
+        ("INSERT INTO t SET a = 1 ON DUPLICATE KEY UPDATE a = 2", "INSERT", "t"),
+        ("INSERT DELAYED IGNORE INTO `t` (a) VALUES (1)", "INSERT", "t"),
+        ("REPLACE LOW_PRIORITY INTO t VALUES (1)", "REPLACE", "t"),
+        ("UPDATE LOW_PRIORITY IGNORE t SET a = 1, b = 2", "UPDATE", "t"),
+        ("UPDATE t AS a, u AS b SET a.x = b.x", "UPDATE", None),
+        ("DELETE LOW_PRIORITY QUICK FROM t LIMIT 1", "DELETE", "t"),
+        ("DELETE t FROM t JOIN u ON t.a = u.a", "DELETE", None),
+        ("SELECT SQL_CALC_FOUND_ROWS * FROM t FORCE INDEX FOR JOIN (i) LIMIT 1, 2", "SELECT", "t"),
+        ("SELECT a INTO @a FROM t", "SELECT", None),
+        ("SELECT a FROM t STRAIGHT_JOIN u", "SELECT", None),
+        ('SELECT a FROM t WHERE b = "x FROM secret"', "SELECT", "t"),
+        ("SELECT a FROM `a``b`", "SELECT", None),
+        ("SELECT a FROM t PARTITION (p0) LOCK IN SHARE MODE", "SELECT", "t"),
+        ("/*!40101 SET NAMES utf8 */", None, None),
+        ("LOAD DATA INFILE 'x' INTO TABLE t", "LOAD", None),
+        ("CALL work(1)", "CALL", None),
+        ("XA START 'secret'", "XA", None),
+    ],
+)
+def test_statements_of_mysql(system, statement, operation, collection):
+    assert summarize(statement, system) == Summary(operation, collection)
+
+
+@pytest.mark.parametrize(
+    ("statement", "collection"),
+    [
+        ("SELECT a #> '{b}' FROM t", "t"),
+        ("UPDATE ignore SET a = 1, b = 2", "ignore"),
+        ("SELECT * FROM ignore AS i", "ignore"),
+        ("INSERT INTO low_priority VALUES (1)", "low_priority"),
+        ('SELECT a FROM "a""b"', None),
+    ],
+)
+def test_words_and_signs_of_mysql_mean_nothing_elsewhere(statement, collection):
+    assert summarize(statement, "postgresql").collection == collection
 
 
 def test_a_long_statement_is_read_in_part_and_names_no_table():
     statement = f"SELECT {', '.join(f'c{n}' for n in range(MAX_TEXT))} FROM t"
-    assert summarize(statement) == Summary("SELECT", None)
+    assert summarize(statement, "postgresql") == Summary("SELECT", None)
 
 
 KEYWORDS = ("SELECT", "FROM", "INTO", "UPDATE", "JOIN", "WITH", "AS", "USING")
-FRAGMENTS = st.sampled_from((*KEYWORDS, *"(),.;'\"`[]\\", "--", "/*", "*/", "$$", "\n", "t", "a b", "é", "1"))
+SYSTEMS = st.sampled_from(("postgresql", "mysql"))
+FRAGMENTS = st.sampled_from((*KEYWORDS, *"(),.;'\"`[]\\", "--", "/*", "*/", "$$", "\n", "t", "a b", "é", "1", "#"))
 
 
-@given(st.one_of(st.text(), st.lists(FRAGMENTS, max_size=60).map(" ".join), st.lists(FRAGMENTS).map("".join)))
-def test_any_text_gives_bounded_names(text):
-    summary = summarize(text)
+@given(st.one_of(st.text(), st.lists(FRAGMENTS, max_size=60).map(" ".join), st.lists(FRAGMENTS).map("".join)), SYSTEMS)
+def test_any_text_gives_bounded_names(text, system):
+    summary = summarize(text, system)
     assert summary.operation is None or (summary.operation.isalpha() and len(summary.operation) <= 20)
     if summary.collection is not None:
         assert len(summary.collection) <= 64

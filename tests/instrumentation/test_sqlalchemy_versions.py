@@ -21,7 +21,7 @@ BY_STATEMENT_OR_CALL = {"BEGIN", "PREPARE", "COMMIT", "ROLLBACK"}
 pytestmark = pytest.mark.components
 
 
-def work(version, url):
+def work(version, url, how="given"):
     environment = dict(os.environ)
     if url.startswith(f"{SYNC_POSTGRESQL['1.4']}:") and find_spec("psycopg2") is None:
         missing("psycopg2", "it is not installed")
@@ -29,9 +29,14 @@ def work(version, url):
         directory = Path(sys.prefix) / f"sqlalchemy-{version}"
         if not directory.is_dir():
             missing(f"SQLAlchemy {version}", f"it is not in {directory}")
-        environment["PYTHONPATH"] = str(directory)
+        environment["PYTHONPATH"] = os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
-        [sys.executable, str(DRIVER), url], check=False, capture_output=True, text=True, env=environment, timeout=120
+        [sys.executable, str(DRIVER), url, how],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
     )
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
@@ -67,6 +72,14 @@ def test_sqlite(tmp_path, current, version, dialect):
     assert len(told["metrics"]) == 8
 
 
+@pytest.mark.parametrize("version", ["1.4", "2.0", CURRENT])
+@pytest.mark.parametrize("dialect", ["sqlite", "sqlite+aiosqlite"])
+def test_engines_that_are_found(tmp_path, current, version, dialect):
+    told = work(version, f"{dialect}:///{tmp_path}/shop.db", "found")
+    (tmp_path / "shop.db").unlink()
+    assert told["metrics"] == current(dialect, f"{dialect}:///{tmp_path}/shop.db")
+
+
 @pytest.mark.parametrize("version", ["1.4", "2.0"])
 @pytest.mark.parametrize("dialect", ["postgresql+psycopg", "postgresql+asyncpg"])
 def test_postgresql(postgresql, current, version, dialect):
@@ -76,6 +89,15 @@ def test_postgresql(postgresql, current, version, dialect):
     assert without_two_phase_statements(told["metrics"]) == without_two_phase_statements(expected)
     errors = {a.get("error.type") for a, _ in told["metrics"]["db.client.operation.duration"]}
     assert errors == {None, "23505"}
+
+
+@pytest.mark.parametrize("version", ["1.4", "2.0"])
+@pytest.mark.parametrize("dialect", ["mysql+pymysql", "mysql+aiomysql", "mariadb+pymysql", "mariadb+aiomysql"])
+def test_mysql(mariadb, current, version, dialect):
+    told = work(version, mariadb.url(dialect))
+    assert told["metrics"] == current(dialect, mariadb.url(dialect))
+    errors = {a.get("error.type") for a, _ in told["metrics"]["db.client.operation.duration"]}
+    assert errors == {None, "1062"}
 
 
 @pytest.mark.parametrize("version", ["1.4", "2.0"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from otelbridge.instrumentation.sqlalchemy.engines import instrument_engine
-from otelbridge.instrumentation.sqlalchemy.spans import instrument_spans
+from otelbridge.instrumentation.sqlalchemy.finding import EngineFinder
+from otelbridge.instrumentation.sqlalchemy.spans import EngineSpans
 
-__all__ = ["instrument_engine", "instrument_spans"]
+__all__ = ["EngineFinder", "EngineSpans", "instrument_engine"]

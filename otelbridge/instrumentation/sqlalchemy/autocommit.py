@@ -40,12 +40,20 @@ def _attribute(connection: Any) -> bool:
 
 
 def _method(connection: Any) -> bool:
-    return bool(connection.get_autocommit())
+    return bool(_of_driver(connection).get_autocommit())
 
 
 def _sqlite(connection: Any) -> bool:
     # Without an isolation level the driver begins nothing by itself, but the application may.
-    return connection.isolation_level is None and not getattr(connection, "in_transaction", False)
+    driver = _of_driver(connection)
+    begins = driver.isolation_level is not None and getattr(driver, "autocommit", None) is not True
+    return not begins and not driver.in_transaction
+
+
+def _of_driver(connection: Any) -> Any:
+    # What SQLAlchemy puts before an async driver passes on a part of what that can tell. The first versions of 1.4
+    # do not lead to it.
+    return getattr(connection, "driver_connection", None) or getattr(connection, "_connection", connection)
 
 
 _READERS: dict[str, Callable[[Any], bool]] = {

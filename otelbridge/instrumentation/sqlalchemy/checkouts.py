@@ -10,6 +10,7 @@ from otelbridge.domains.database import records
 from otelbridge.domains.presence import Presence
 from otelbridge.domains.timeouts import is_timeout
 from otelbridge.instrumentation.patches import Patches
+from otelbridge.instrumentation.sqlalchemy.series import Series
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import Pool
@@ -26,6 +27,10 @@ class Checkouts:
 
     def __init__(self, pool_name: str) -> None:
         self._attributes = {"db.client.connection.pool.name": pool_name}
+        self._wait_time, self._use_time, self._create_time = (
+            Series(recorder, self._attributes)
+            for recorder in (records.CONNECTION_WAIT_TIME, records.CONNECTION_USE_TIME, records.CONNECTION_CREATE_TIME)
+        )
         self.taken: dict[int, None] = {}
         """Connections that are in use, by identity, for pools that do not count them."""
         self._patches: Patches | None = None
@@ -54,7 +59,7 @@ class Checkouts:
             for token, begin in uses.items():
                 self.taken.pop(token, None)
                 if not self._closed:
-                    records.CONNECTION_USE_TIME.record(now - begin, self._attributes)
+                    self._use_time.record(now - begin)
         except Exception as error:  # telemetry never raises into the application
             _report(error)
 
@@ -83,7 +88,7 @@ class Checkouts:
 
     def _obtained(self, connection: Any, begin: float) -> None:
         now = perf_counter()
-        records.CONNECTION_WAIT_TIME.record(now - begin, self._attributes)
+        self._wait_time.record(now - begin)
         try:
             token = id(connection)
             # A SingletonThreadPool hands out the same loan again; it began with the first.
@@ -97,7 +102,7 @@ class Checkouts:
             begin = perf_counter()
             connection = original(record)
             if not self._closed:
-                records.CONNECTION_CREATE_TIME.record(perf_counter() - begin, self._attributes)
+                self._create_time.record(perf_counter() - begin)
             return connection
 
         return create

@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.concurrency import forks
+from otelbridge.diagnostics import late_warnings
 from otelbridge.domains.database import records
 from otelbridge.domains.recording import Registration
-from otelbridge.errors import ConfigError, MissingDependencyError
 from otelbridge.instrumentation.patches import Patches
 from otelbridge.instrumentation.sqlalchemy.autocommit import autocommit_reader
 from otelbridge.instrumentation.sqlalchemy.checkouts import Checkouts
-from otelbridge.instrumentation.sqlalchemy.identity import Identity, identify, release
+from otelbridge.instrumentation.sqlalchemy.identity import Identity, identify, release, sync_engine_of
 from otelbridge.instrumentation.sqlalchemy.poolsizes import PoolSize, pool_size
 from otelbridge.instrumentation.sqlalchemy.statements import wrap_statements
 from otelbridge.instrumentation.sqlalchemy.transactions import Transactions, wrap_transactions
@@ -25,24 +25,36 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from otelbridge.domains.checks import Attributes
+    from otelbridge.instrumentation.sqlalchemy.spans import EngineSpans
 
-_REGISTRATION = "_otelbridge_registration"
+_INSTRUMENTED = "_otelbridge_instrumented"
+
+_OF_POOLS = (
+    records.CONNECTION_PENDING_REQUESTS,
+    records.CONNECTION_TIMEOUTS,
+    records.CONNECTION_WAIT_TIME,
+    records.CONNECTION_CREATE_TIME,
+    records.CONNECTION_USE_TIME,
+)
 
 _lock = forks.lock()
 
 
-def instrument_engine(engine: Engine | AsyncEngine) -> Registration:
+def instrument_engine(engine: Engine | AsyncEngine, *, spans: EngineSpans | None = None) -> Registration:
     """Record the statements, transactions and pool of an engine (``db.client.*``, times in seconds).
 
     Nothing but this one engine is touched: methods of its dialect and pool objects are wrapped, which
     `Engine.dispose` and `Engine.execution_options` do not lose. What the database raises passes through
-    unchanged. Failures carry ``error.type``: the SQLSTATE or number the database gave, where the driver
-    tells it, else the class of the exception. A batch of several parameter sets is one operation named
-    ``BATCH INSERT`` and the like. A connection that is closed without a commit counts as a rollback,
-    since that is what SQLAlchemy does.
+    unchanged. Failures carry ``error.type`` and ``db.response.status_code``: the SQLSTATE or number the
+    database gave, where the driver tells it; else ``error.type`` alone, the class of the exception. A batch
+    of several parameter sets is one operation named ``BATCH INSERT`` and the like. A connection that is
+    closed without a commit counts as a rollback, since that is what SQLAlchemy does.
+
+    The engine is not kept alive, not by the handle either. When it goes, the series of its pool go.
 
     Args:
         engine: A sync or async engine of SQLAlchemy 1.4 or later. Instrumenting it twice is harmless.
+        spans: What makes spans of the engine too; None makes none.
 
     Returns:
         A handle whose `close()` undoes everything; the same one for the same engine.
@@ -52,44 +64,32 @@ def instrument_engine(engine: Engine | AsyncEngine) -> Registration:
         MissingDependencyError: SQLAlchemy is not installed.
     """
     sync_engine = sync_engine_of(engine)
-    with _lock:
-        registration: Registration | None = getattr(sync_engine.dialect, _REGISTRATION, None)
-        if registration is None:
-            registration = _instrument(sync_engine)
-            setattr(sync_engine.dialect, _REGISTRATION, registration)
+    with late_warnings, _lock:
+        known: tuple[Registration, ExitStack] | None = getattr(sync_engine.dialect, _INSTRUMENTED, None)
+        if known is not None:
+            return known[0]
+        undo = _instrument(sync_engine)
+        if spans is not None:
+            undo.callback(spans.trace(sync_engine).close)
+        registration = _handle_of(undo)
+        setattr(sync_engine.dialect, _INSTRUMENTED, (registration, undo))
         return registration
 
 
-def sync_engine_of(engine: Any) -> Engine:
-    """Find the engine that owns dialect and pool.
+def _handle_of(undo: ExitStack) -> Registration:
+    # What undoes holds the engine, and the engine it; from outside nobody does.
+    reference = weakref.ref(undo)
 
-    Args:
-        engine: A sync, async or option engine.
+    def close() -> None:
+        living = reference()
+        if living is not None:
+            with late_warnings, _lock:
+                living.close()
 
-    Returns:
-        The sync engine it stands on.
-
-    Raises:
-        ConfigError: It is no engine.
-        MissingDependencyError: SQLAlchemy is not installed.
-    """
-    try:
-        from sqlalchemy.engine import Engine
-    except ImportError as error:
-        raise MissingDependencyError("Instrumenting a database engine", "sqlalchemy", "sqlalchemy") from error
-    found = getattr(engine, "sync_engine", engine)
-    if not isinstance(found, Engine):
-        raise ConfigError(
-            f"A {type(engine).__name__} is no SQLAlchemy engine",
-            "Pass what create_engine or create_async_engine returned",
-        )
-    # Engine.execution_options gives a short-lived stand-in for an engine that lives on.
-    while (owner := getattr(found, "_proxied", None)) is not None:
-        found = owner
-    return found
+    return Registration(close)
 
 
-def _instrument(engine: Engine) -> Registration:
+def _instrument(engine: Engine) -> ExitStack:
     from sqlalchemy import event
 
     identity = identify(engine)
@@ -118,12 +118,11 @@ def _instrument(engine: Engine) -> Registration:
         undo.callback(event.remove, pool, name, listener)
 
     observed = _observe(engine, identity, checkouts.taken)
-    undo.callback(observed)
     finalizer = weakref.finalize(engine, observed)
     finalizer.atexit = False
-    undo.callback(finalizer.detach)
-    undo.callback(vars(engine.dialect).pop, _REGISTRATION, None)
-    return Registration(undo.close)
+    undo.callback(finalizer)
+    undo.callback(vars(engine.dialect).pop, _INSTRUMENTED, None)
+    return undo
 
 
 def _observe(engine: Engine, identity: Identity, taken: Sized) -> Callable[[], None]:
@@ -156,5 +155,7 @@ def _observe(engine: Engine, identity: Identity, taken: Sized) -> Callable[[], N
     def close() -> None:
         counts.close()
         limits.close()
+        for recorder in _OF_POOLS:
+            recorder.remove(attributes)
 
     return close

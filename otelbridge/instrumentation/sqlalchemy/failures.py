@@ -1,7 +1,8 @@
 """How a failed statement is named.
 
-The conventions want ``error.type`` to be the status code of the database, or else the class of the
-exception. SQLSTATE is the code that most databases share; MySQL and Oracle have numbers of their own.
+The conventions want the status code of the database in ``db.response.status_code``, and ``error.type`` to be
+the same, or else the class of the exception. SQLSTATE is the code that most databases share; MySQL and Oracle
+have numbers of their own.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ _ORACLE = re.compile(r"[A-Z]{2,4}-[0-9]{4,5}")
 _LARGEST_ERRNO = 99_999
 
 
-def failure_name(error: BaseException, system: str) -> str:
-    """Name the failure of a statement for ``error.type``.
+def failure_attributes(error: BaseException, system: str) -> dict[str, str]:
+    """Name the failure of a statement.
 
     Args:
         error: What the driver raised.
         system: The ``db.system.name`` of the engine.
 
     Returns:
-        The code the database gave, where the driver tells it, else the class of the exception.
+        ``error.type``, and ``db.response.status_code`` where the driver tells the code the database gave.
     """
-    code = _sqlstate(error) if system not in _CODES else _CODES[system](error)
-    return code or error_type(error)
+    code = _CODES.get(system, _sqlstate)(error)
+    return {"error.type": error_type(error)} if code is None else {"error.type": code, "db.response.status_code": code}
 
 
 def _sqlstate(error: Any) -> str | None:

@@ -1,12 +1,14 @@
-"""Which database an engine talks to, in the words of the conventions and without any secret."""
+"""Which engine is meant, and which database it talks to, in the words of the conventions and without any secret."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from otelbridge.concurrency import forks
+from otelbridge.errors import ConfigError, MissingDependencyError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -33,6 +35,7 @@ _SYSTEMS = {
 }
 """Names of SQLAlchemy's dialects as ``db.system.name`` has them."""
 
+_PORT = re.compile(r"([^:]+):(\d{1,5})")
 _FILE_DATABASES = frozenset({"sqlite", "duckdb"})
 _MEMORY = ":memory:"
 
@@ -53,13 +56,51 @@ class Identity:
     pool_name: str
     """``db.client.connection.pool.name``: address, port and namespace, unique among live engines."""
 
+    address: str | None = None
+    """``server.address``: host or path of the socket, where the URL names one; the first of several."""
+
+    port: int | None = None
+    """``server.port``, where the URL names one."""
+
     @property
-    def attributes(self) -> dict[str, str]:
+    def attributes(self) -> dict[str, str | int]:
         """What every operation and transaction of the engine carries."""
-        named = {"db.system.name": self.system}
-        if self.namespace:
-            named["db.namespace"] = self.namespace
-        return named
+        said = {
+            "db.system.name": self.system,
+            "db.namespace": self.namespace,
+            "server.address": self.address,
+            "server.port": self.port,
+        }
+        return {key: value for key, value in said.items() if value}
+
+
+def sync_engine_of(engine: Any) -> Engine:
+    """Find the engine that owns dialect and pool.
+
+    Args:
+        engine: A sync, async or option engine.
+
+    Returns:
+        The sync engine it stands on.
+
+    Raises:
+        ConfigError: It is no engine.
+        MissingDependencyError: SQLAlchemy is not installed.
+    """
+    try:
+        from sqlalchemy.engine import Engine
+    except ImportError as error:
+        raise MissingDependencyError("Instrumenting a database engine", "sqlalchemy", "sqlalchemy") from error
+    found = getattr(engine, "sync_engine", engine)
+    if not isinstance(found, Engine):
+        raise ConfigError(
+            f"A {type(engine).__name__} is no SQLAlchemy engine",
+            "Pass what create_engine or create_async_engine returned",
+        )
+    # Engine.execution_options gives a short-lived stand-in for an engine that lives on.
+    while (owner := getattr(found, "_proxied", None)) is not None:
+        found = owner
+    return found
 
 
 def identify(engine: Engine) -> Identity:
@@ -73,13 +114,15 @@ def identify(engine: Engine) -> Identity:
     """
     system = _SYSTEMS.get(engine.dialect.name, engine.dialect.name)
     namespace = _namespace(engine)
-    wanted = "/".join(part for part in (_address(engine), namespace) if part) or system
+    address, port = _server(engine)
+    place = f"{address}:{port}" if address and port else address
+    wanted = "/".join(part for part in (place, namespace) if part) or system
     with _lock:
         name, number = wanted, 2
         while _names.get(name, engine) is not engine:
             name, number = f"{wanted}#{number}", number + 1
         _names[name] = engine
-    return Identity(system, namespace, name)
+    return Identity(system, namespace, name, address, port)
 
 
 def release(identity: Identity) -> None:
@@ -98,14 +141,18 @@ def _namespace(engine: Engine) -> str | None:
     return path.replace("\\", "/").rpartition("/")[2] or _MEMORY
 
 
-def _address(engine: Engine) -> str:
+def _server(engine: Engine) -> tuple[str | None, int | None]:
     url = engine.url
     host = url.host or _first(url.query.get("host")) or _first(url.query.get("unix_socket"))
     # Several hosts in one value, a socket's path, an account in front: what is no plain address is
     # shortened to its first part, so that nothing but an address can come along.
     host = (host or "").partition(",")[0].rpartition("@")[2]
-    port = url.port or _first(url.query.get("port"))
-    return f"{host}:{port}" if host and port else host
+    port = str(url.port or _first(url.query.get("port")) or "").partition(",")[0]
+    # PostgreSQL's driver takes a port behind the host as well.
+    behind = _PORT.fullmatch(host)
+    if behind is not None and not port:
+        host, port = behind.groups()
+    return host or None, int(port) if host and port.isascii() and port.isdigit() else None
 
 
 def _first(value: Any) -> str | None:

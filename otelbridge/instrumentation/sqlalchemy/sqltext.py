@@ -17,16 +17,17 @@ _MAX_TOKENS = 1000
 _MAX_NAME = 64
 _MAX_VERB = 20
 
-_TOKEN = re.compile(
-    r"""
-    (?P<skipped>\s+ | --[^\n]* | /\*(?:.*?\*/|.*))
+_PATTERN = r"""
+    (?P<skipped>\s+ | --[^\n]* | /\*(?:.*?\*/|.*) {comment})
   | (?P<literal>'[^']*'? | \d[\w.]*)
-  | (?P<quoted>"[^"]*" | `[^`]*` | \[[A-Za-z_][A-Za-z0-9_$ ]*\])
+  | (?P<quoted>"(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[A-Za-z_][A-Za-z0-9_$ ]*\])
   | (?P<word>[A-Za-z_][A-Za-z0-9_$]*)
   | (?P<other>.)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+"""
+_ANY = re.compile(_PATTERN.format(comment=""), re.VERBOSE | re.DOTALL)
+# Elsewhere `#` is an operator.
+_MYSQL = re.compile(_PATTERN.format(comment=r"| \#[^\n]*"), re.VERBOSE | re.DOTALL)
+_TOKENS = {"mysql": _MYSQL, "mariadb": _MYSQL}
 _NAME = re.compile(r"[A-Za-z0-9_$]+")
 _DOLLAR_QUOTE = re.compile(r"\$[A-Za-z_0-9]*\$")
 
@@ -37,6 +38,7 @@ _LIST_ENDS = frozenset(
     | {"SET", "VALUES", "SELECT", "RETURNING", "OUTPUT", "FOR", "DEFAULT"}
 )
 _BEFORE_NAMES = frozenset({"ONLY", "LATERAL"})
+_MODIFIERS = frozenset({"LOW_PRIORITY", "IGNORE"})
 _CTE_WORDS = frozenset({"AS", "NOT", "MATERIALIZED", "RECURSIVE"})
 
 
@@ -67,7 +69,7 @@ _BRACKETS = (_Token("other", "("), _Token("other", ")"))
 _DEPTH = {"(": 1, ")": -1}
 
 
-def summarize(statement: str) -> Summary:
+def summarize(statement: str, system: str) -> Summary:
     """Read operation and table off a statement.
 
     The semantic conventions (``db.operation.name``, ``db.collection.name``) allow parsing them from the
@@ -76,12 +78,13 @@ def summarize(statement: str) -> Summary:
 
     Args:
         statement: SQL, as it goes to the driver.
+        system: The ``db.system.name`` of its database, whose SQL it is.
 
     Returns:
         Both names, or None for what is not certain.
     """
     text = statement[:MAX_TEXT]
-    tokens = _tokens(text)
+    tokens = _tokens(text, _TOKENS.get(system, _ANY))
     verb, start = _main_verb(tokens)
     if verb is None:
         return Summary(None, None)
@@ -97,9 +100,9 @@ def summarize(statement: str) -> Summary:
     return Summary(verb, _Tables(tokens, _cte_names(tokens[:start])).only() if certain else None)
 
 
-def _tokens(text: str) -> list[_Token]:
+def _tokens(text: str, pattern: re.Pattern[str]) -> list[_Token]:
     tokens: list[_Token] = []
-    for match in _TOKEN.finditer(text):
+    for match in pattern.finditer(text):
         kind = match.lastgroup or "other"
         if kind != "skipped":
             tokens.append(_Token(kind, match.group()))
@@ -175,14 +178,16 @@ class _Tables:
             self._certain = False
 
     def _keyword(self, index: int, keyword: str) -> None:
-        query, _ = self._levels[-1]
+        query, listing = self._levels[-1]
         if self._at(index - 1).text == ".":
             return
+        if keyword == "STRAIGHT_JOIN" and listing:  # else it is an option of MySQL's SELECT
+            keyword = "JOIN"
         if keyword in _LIST_ENDS:
             self._levels[-1] = (query, False)
         elif query and self._names_table(index, keyword):
             source = keyword in ("FROM", "JOIN", "USING")
-            self._levels[-1] = (True, source)
+            self._levels[-1] = (True, source or keyword == "UPDATE")
             self._table(index + 1, source)
 
     def _names_table(self, index: int, keyword: str) -> bool:
@@ -195,13 +200,20 @@ class _Tables:
             return not any(token.keyword == "RETURNING" for token in self._tokens[:index])
         return keyword == "JOIN" or (keyword == "USING" and self._at(index + 1).text != "(")
 
+    def _is_name(self, index: int) -> bool:
+        return self._at(index).kind in ("word", "quoted") and self._at(index).keyword not in _LIST_ENDS
+
+    def _is_modifier(self, index: int) -> bool:
+        # MySQL reserves these words, others may have tables of these names.
+        return self._at(index).keyword in _MODIFIERS and self._is_name(index + 1)
+
     def _table(self, index: int, source: bool) -> None:
-        while self._at(index).keyword in _BEFORE_NAMES:
+        while self._at(index).keyword in _BEFORE_NAMES or (not source and self._is_modifier(index)):
             index += 1
         if self._at(index).text == "(":
             return
         parts: list[str] = []
-        while self._at(index).kind in ("word", "quoted"):
+        while self._is_name(index):
             parts.append(_unquoted(self._at(index)))
             index += 1
             if self._at(index).text != ".":

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.database.records import OPERATION_DURATION
-from otelbridge.instrumentation.sqlalchemy.failures import failure_name
+from otelbridge.instrumentation.sqlalchemy.failures import failure_attributes
+from otelbridge.instrumentation.sqlalchemy.series import Series
 from otelbridge.instrumentation.sqlalchemy.sqltext import MAX_TEXT, Summary, summarize
 
 if TYPE_CHECKING:
@@ -35,20 +36,17 @@ class StatementClass:
         system: The ``db.system.name`` of the engine.
     """
 
-    __slots__ = ("_attributes", "_system")
+    __slots__ = ("_attributes", "_system", "succeeded")
 
-    def __init__(self, attributes: dict[str, str], system: str) -> None:
+    def __init__(self, attributes: dict[str, str | int], system: str) -> None:
         self._attributes = attributes
         self._system = system
-
-    def succeeded(self, seconds: float) -> None:
-        """Record one execution."""
-        OPERATION_DURATION.record(seconds, self._attributes)
+        self.succeeded = Series(OPERATION_DURATION, attributes).record
+        """Record the seconds of one execution."""
 
     def failed(self, seconds: float, error: BaseException) -> None:
         """Record one execution that raised."""
-        name = failure_name(error, self._system)
-        OPERATION_DURATION.record(seconds, {**self._attributes, "error.type": name})
+        OPERATION_DURATION.record(seconds, {**self._attributes, **failure_attributes(error, self._system)})
 
 
 class Statements:
@@ -85,7 +83,7 @@ class Statements:
             _report(error)
 
     def _classify(self, statement: str) -> StatementClass:
-        found = self._class_of(summarize(statement))
+        found = self._class_of(summarize(statement, self._identity.system))
         if len(statement) <= MAX_TEXT:
             if len(self._by_text) >= MAX_STATEMENTS:
                 self._by_text.clear()

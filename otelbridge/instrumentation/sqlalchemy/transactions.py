@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from otelbridge.diagnostics import warn_once
 from otelbridge.domains.database.records import METER, TRANSACTION_DURATION
+from otelbridge.instrumentation.sqlalchemy.series import Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +33,8 @@ class Transactions:
     """
 
     def __init__(self, identity: Identity, autocommit: Callable[[Any], bool]) -> None:
-        self._attributes = {
-            outcome: {**identity.attributes, "db.client.transaction.outcome": outcome}
+        self._series = {
+            outcome: Series(TRANSACTION_DURATION, {**identity.attributes, "db.client.transaction.outcome": outcome})
             for outcome in ("commit", "rollback")
         }
         self._autocommit = autocommit
@@ -65,7 +66,7 @@ class Transactions:
     def ended(self, begin: float | None, outcome: str) -> None:
         """Record a transaction. Never raises."""
         if begin is not None:
-            TRANSACTION_DURATION.record(perf_counter() - begin, self._attributes[outcome])
+            self._series[outcome].record(perf_counter() - begin)
 
     def lost(self, _connection: Any, record: Any, _error: Any) -> None:
         """Record the rollback that breaking a connection off amounts to; a listener of the pool."""
