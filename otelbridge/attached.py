@@ -26,6 +26,9 @@ class Attached:
     metric_readers: tuple[MetricReader, ...] = ()
     """Readers of the user's, beside ours."""
 
+    automatic: bool = False
+    """Whether the process was started with otelbridge, so that applications are found by themselves."""
+
     def differences(self, other: Attached) -> list[str]:
         """Name the fields in which other objects are attached. Equal ones do not count as the same."""
         same_engines = [id(engine) for engine in self.engines] == [id(engine) for engine in other.engines]
