@@ -127,7 +127,7 @@ def test_another_provider_takes_no_reader(app, caplog) -> None:
     assert otelbridge.init(app=app, meter_provider=_Silent()).metrics_url is None
     assert "_Silent takes no further reader" in caplog.text
     otelbridge.shutdown()
-    with pytest.raises(ConfigError, match="_Silent takes no further reader.*Pass the SDK's MeterProvider"):
+    with pytest.raises(ConfigError, match=r"_Silent takes no further reader.*Pass the SDK's MeterProvider"):
         otelbridge.init(app=app, meter_provider=_Silent(), prometheus="app")
 
 
