@@ -5,6 +5,8 @@ By then its routes are there, and it shows whether it is mounted in another one.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -15,6 +17,9 @@ from otelbridge.instrumentation.imports import when_imported
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+
+# FastAPI begins to measure by itself before it calls Starlette.
+_KINDS = {"starlette.applications": "Starlette", "fastapi.applications": "FastAPI"}
 
 
 class ApplicationFinder:
@@ -29,17 +34,18 @@ class ApplicationFinder:
         self._known: WeakSet[Any] = WeakSet()
         self._lock = forks.lock()
         self._closed = False
-        self._undo: Callable[[], None] = lambda: None
-        self._waiting = when_imported("starlette.applications", self._start)
+        self._undo = ExitStack()
+        for module, kind in _KINDS.items():
+            self._undo.callback(when_imported(module, partial(self._start, kind)).close)
 
     def close(self) -> None:
         """Find no more."""
         self._closed = True
-        self._waiting.close()
-        self._undo()
+        self._undo.close()
 
-    def _start(self, module: ModuleType) -> None:
-        kind, plain = module.Starlette, module.Starlette.__call__
+    def _start(self, name: str, module: ModuleType) -> None:
+        kind = getattr(module, name)
+        plain = kind.__call__
 
         async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:  # noqa: N807  # it is in its place
             if self._is_new(app, scope) and scope["type"] != "lifespan":
@@ -53,7 +59,7 @@ class ApplicationFinder:
                 kind.__call__ = plain
 
         kind.__call__ = __call__
-        self._undo = undo
+        self._undo.callback(undo)
 
     def _is_new(self, app: Any, scope: Any) -> bool:
         # FastAPI may have put itself there; a mounted application finds the outer one.
