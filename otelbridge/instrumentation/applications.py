@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-# FastAPI begins to measure by itself before it calls Starlette.
+# FastAPI measures by itself, and puts itself into the scope, before it calls Starlette.
 _KINDS = {"starlette.applications": "Starlette", "fastapi.applications": "FastAPI"}
 
 
@@ -62,8 +62,8 @@ class ApplicationFinder:
         self._undo.callback(undo)
 
     def _is_new(self, app: Any, scope: Any) -> bool:
-        # FastAPI may have put itself there; a mounted application finds the outer one.
-        if self._closed or app in self._known or scope.get("app", app) is not app:
+        # One that is mounted finds the outer one there.
+        if self._closed or app in self._known or "app" in scope:
             return False
         with late_warnings, self._lock:
             if app in self._known:
