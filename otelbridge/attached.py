@@ -21,7 +21,7 @@ class Attached:
     """SQLAlchemy engines."""
 
     meter_provider: MeterProvider | None = None
-    """The user's own provider, which then keeps pull and push to itself."""
+    """The user's own provider, which then keeps push to itself."""
 
     metric_readers: tuple[MetricReader, ...] = ()
     """Readers of the user's, beside ours."""
