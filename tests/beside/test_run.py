@@ -247,8 +247,11 @@ def test_opentelemetry_instrument_starts_otelbridge_where_it_is_named(served, en
 
 
 def test_opentelemetry_instrument_does_without_otelbridge_where_it_is_not_named(served, entry_points) -> None:
-    more = {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+    more = {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "console", "OTEL_LOGS_EXPORTER": "none"}
     with served("uvicorn", PLAIN, INSTRUMENT, **more, **entry_points) as server:
         ready(server)
         assert server.ask("/users/1")[0] == 200
         assert server.ask("/metrics")[0] == 404
+        server.send(signal.SIGINT)
+        server.process.wait(60)
+        assert '"name": "GET /users/{number}"' in server.log()  # the other configurator has done its work
