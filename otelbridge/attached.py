@@ -21,10 +21,13 @@ class Attached:
     """SQLAlchemy engines."""
 
     meter_provider: MeterProvider | None = None
-    """The user's own provider, which then keeps pull and push to itself."""
+    """The user's own provider, which then keeps push to itself."""
 
     metric_readers: tuple[MetricReader, ...] = ()
     """Readers of the user's, beside ours."""
+
+    automatic: bool = False
+    """Whether the process was started with otelbridge, so that applications are found by themselves."""
 
     def differences(self, other: Attached) -> list[str]:
         """Name the fields in which other objects are attached. Equal ones do not count as the same."""

@@ -7,14 +7,17 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.catalogue.registry import DOMAINS, METRICS
+from otelbridge.config.resolve import differences
 from otelbridge.diagnostics import inform
 from otelbridge.domains import health
 from otelbridge.domains.recording import Registration
 from otelbridge.errors import ConfigError
 from otelbridge.instrumentation import discovery
+from otelbridge.instrumentation.applications import ApplicationFinder
 from otelbridge.instrumentation.attach import Attachments
 from otelbridge.interpreters import refuse_subinterpreter
 from otelbridge.metrics._sdk import registered_readers
+from otelbridge.metrics.hosts import read_provider
 from otelbridge.metrics.introspection import observe_itself
 from otelbridge.metrics.limits import with_limits
 from otelbridge.metrics.pipeline import Pipeline, seconds_left
@@ -22,13 +25,14 @@ from otelbridge.metrics.processes import Processes
 from otelbridge.metrics.resource import create_resource
 from otelbridge.metrics.switch import switch
 from otelbridge.metrics.views import check_targets, create_views, user_views
+from otelbridge.neighbour.client import shown_registry
 from otelbridge.neighbour.heirs import Heirs
 from otelbridge.neighbour.source import Neighbour
 from otelbridge.otlp.introspection import named_pushes, observe_pushes
 from otelbridge.otlp.reader import create_console_reader, create_otlp_reader, destination_keys
 from otelbridge.otlp.spool import start_spool
 from otelbridge.prometheus.introspection import observe_scrapes
-from otelbridge.prometheus.mount import mount
+from otelbridge.prometheus.places import ON_APPLICATIONS, Places
 from otelbridge.prometheus.pull import Pull
 from otelbridge.prometheus.readiness import ComponentHealth
 from otelbridge.reentrance import unless_refused
@@ -63,7 +67,10 @@ class Bridge:
         """Where Prometheus can scrape: a full URL for the own server, a path for an application."""
         self.running = False
         """Whether it has been started, and not shut down since."""
+        self.provisional = False
+        """Whether the application has not called `otelbridge.init` yet, and may have other settings."""
         self._pull: Pull | None = None
+        self._places: Places | None = None
         self._pipeline: Pipeline | None = None
         self._pushes: list[MetricReader] = []
         self._spans: Spans | None = None
@@ -99,6 +106,43 @@ class Bridge:
         if self._attachments is None or not self.running:
             return Registration(lambda: None)
         return self._attachments.app(app)
+
+    def take(self, config: Config, attached: Attached) -> bool:
+        """Become what the application asks for, where that only adds to what was started without it.
+
+        Args:
+            config: The settings it decided on.
+            attached: Its objects.
+
+        Returns:
+            Whether it is that now; if not, nothing has changed.
+
+        Raises:
+            ConfigError: The application cannot be instrumented, or serves the path already.
+        """
+        changed = {*differences(self.config, config), *self.attached.differences(attached)}
+        if changed - {"app", "engine"}:
+            return False
+        if attached.app is not None:
+            self.adopt(attached.app)
+        for engine in attached.engines:
+            self.instrument_engine(engine)
+        self.attached, self.provisional = attached, False
+        return True
+
+    def adopt(self, app: Any) -> None:
+        """Take an application that was found, or given later: record its requests, and serve the metrics on it.
+
+        Args:
+            app: A FastAPI or Starlette application.
+
+        Raises:
+            ConfigError: It cannot be instrumented, or serves the path already.
+        """
+        if self.running:
+            self.instrument_app(app)
+            if self._places is not None:
+                self._places.serve_on(app)
 
     def instrument_engine(self, engine: Any) -> Registration:
         """Record the database metrics of a further engine. It is not kept alive.
@@ -192,16 +236,17 @@ class Bridge:
         if config.mode == "off":
             return
         self._pull = pull = Pull(config, lambda: self._health(processes))
+        theirs = self.attached.meter_provider
+        if theirs is not None:
+            undo.callback(read_provider(theirs, pull.reader))
         undo.callback(pull.close)
-        if config.mode == "app":
-            for path, endpoint in pull.endpoints().items():
-                undo.callback(mount(self.attached.app, path, endpoint))
-            self.metrics_url = config.path
-        else:
-            role = f"scrape-{config.port}"
-            port = pull.serve(lambda: processes is None or processes.lead(role))
-            undo.callback(port.close)
-            self.metrics_url = port.url
+        registry = self.config.prometheus_client if theirs is None else False
+        self._places = places = Places(pull, shown_registry(registry))
+        undo.callback(places.close)
+        if self.attached.app is not None:
+            places.serve_on(self.attached.app)
+        places.listen(processes)
+        self.metrics_url = places.url
 
     def _health(self, processes: Processes | None) -> Iterator[ComponentHealth]:
         yield ComponentHealth("metrics", "service", "degraded" if processes and processes.degraded else "healthy")
@@ -274,7 +319,7 @@ class Bridge:
             domains=self.config.domains,
             find_engines=self.config.find_engines,
             tracer_provider=self._spans.provider if self._spans else None,
-            excluded_paths=(self.config.prometheus.path,) if self.config.prometheus.mode == "app" else (),
+            excluded_paths=(self.config.prometheus.path,) if self.config.prometheus.mode in ON_APPLICATIONS else (),
         )
         undo.callback(attachments.close)
         self._attachments = attachments
@@ -283,6 +328,8 @@ class Bridge:
             attachments.app(self.attached.app)
         for engine in self.attached.engines:
             attachments.engine(engine)
+        if self.attached.automatic:
+            undo.callback(ApplicationFinder(self.adopt).close)
 
 
 def _heirs() -> tuple[Heirs]:
@@ -318,7 +365,7 @@ def create_bridge(config: Config, attached: Attached) -> Bridge:
     Raises:
         ConfigError: Something that was asked for cannot be had; nothing is left started.
     """
-    if config.prometheus.mode == "app" and attached.app is None:
+    if config.prometheus.mode == "app" and attached.app is None and not attached.automatic:
         raise ConfigError(
             "prometheus='app' asks for the endpoint on an application, but there is no app=",
             "Pass the application with app=..., or serve a port of its own with prometheus='server'",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import MeterProvider, set_meter_provider
@@ -20,10 +19,11 @@ from otelbridge.config.arguments import settings_from_arguments
 from otelbridge.config.environment import settings_from_environment
 from otelbridge.config.options import Settings
 from otelbridge.config.resolve import differences, resolve
-from otelbridge.diagnostics import forget_warnings, late_warnings
+from otelbridge.diagnostics import forget_warnings, inform, late_warnings
 from otelbridge.errors import ConfigError
 from otelbridge.metrics._sdk import global_meter_provider
 from otelbridge.metrics.switch import switch
+from otelbridge.owners import for_provider, owner, tell_of_owner
 from otelbridge.reentrance import refuses, unless_refused
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
         ResourceValue,
         Workers,
     )
+
+# What was recorded by then is little, and the application waits.
+_HANDOVER_TIMEOUT = 1.0
 
 _lock = forks.lock()
 _bridge: Bridge | None = None
@@ -106,7 +109,8 @@ def init(
         prometheus_client: Whether the metrics the application keeps with prometheus_client are scraped and
             pushed with ours: True, False, or a registry. By default its default registry is, as soon as
             something was registered there.
-        meter_provider: A provider of your own to record to. Pull and push are then its owner's.
+        meter_provider: A provider of your own to record to. Push is then its owner's. An application still gets the
+            endpoint, and `prometheus` is heeded, where the provider takes a further reader, as the SDK's does.
         metric_readers: Readers of OpenTelemetry's SDK, or of anybody's, beside ours, for instance
             ``[PeriodicExportingMetricReader(exporter)]``. Each belongs to this call: it is flushed and, at the
             end, shut down with the rest.
@@ -137,21 +141,17 @@ def init(
         hide_secrets=hide_secrets,
         prometheus_client=prometheus_client,
     )
-    decided = resolve(
-        arguments,
-        settings_from_environment(os.environ),
-        _settings_from_file(config),
-        app=app is not None,
-        known_domains=DOMAIN_NAMES,
-    )
+    automatic = _bridge is not None and _bridge.attached.automatic
+    decided = _decide(arguments, config, app=None if automatic else app is not None)
     attached = Attached(
         app=app,
         engines=_engines(engine),
         meter_provider=meter_provider,
         metric_readers=_readers(metric_readers, meter_provider),
+        automatic=automatic,
     )
     if meter_provider is not None:
-        decided = _without_exports(decided, arguments, meter_provider)
+        decided = for_provider(decided, arguments, meter_provider, app)
     if inside() in ("init()", "shutdown()"):
         raise ConfigError(
             f"init() was called in the middle of {inside()} by the same thread, from a signal handler or finalizer",
@@ -159,6 +159,31 @@ def init(
         )
     with late_warnings, _lock:
         return during("init()", lambda: _start(decided, attached))
+
+
+def init_automatically() -> Bridge:
+    """Do what `init()` does, as the environment says, for a program that does not call it.
+
+    Applications are found by themselves. An `init()` of the program then adds its application and engines, or, with
+    other settings, begins anew.
+
+    Returns:
+        The running bridge.
+
+    Raises:
+        ConfigError: As `init`.
+        MissingDependencyError: As `init`.
+    """
+    decided = decide_automatically()
+    with late_warnings, _lock:
+        bridge = during("init()", lambda: _start(decided, Attached(automatic=True)))
+        bridge.provisional = True
+        return bridge
+
+
+def decide_automatically() -> Config:
+    """Give the settings of `init_automatically`, and raise what it raises for those that cannot be used."""
+    return _decide(Settings(), None, app=None)
 
 
 def shutdown(timeout: float = 10.0) -> bool:
@@ -197,10 +222,15 @@ atexit.register(shutdown)
 def _start(config: Config, attached: Attached) -> Bridge:
     global _bridge
     if _bridge is not None and _bridge.running:
-        return _same(_bridge, config, attached)
-    if attached.meter_provider is None:
-        _check_owner()
+        if not _bridge.provisional:
+            return _same(_bridge, config, attached)
+        if _bridge.take(config, attached):
+            return _bridge
+        inform("init() has other settings than those otelbridge was started with, which it begins anew with.")
+        _bridge.end(_HANDOVER_TIMEOUT)
     forget_warnings()
+    if attached.meter_provider is None and config.enabled:
+        tell_of_owner()
     _bridge = create_bridge(config, attached)
     if attached.meter_provider is None and config.enabled and global_meter_provider() is None:
         set_meter_provider(switch)
@@ -212,6 +242,16 @@ def _end(timeout: float) -> bool:
     with _lock:
         bridge, _bridge = _bridge, None
         return True if bridge is None else bridge.end(timeout)
+
+
+def _decide(arguments: Settings, file: str | os.PathLike[str] | None, *, app: bool | None) -> Config:
+    return resolve(
+        arguments,
+        settings_from_environment(os.environ, alone=owner() is None),
+        _settings_from_file(file),
+        app=app,
+        known_domains=DOMAIN_NAMES,
+    )
 
 
 def _settings_from_file(argument: str | os.PathLike[str] | None) -> Settings:
@@ -257,45 +297,3 @@ def _same(running: Bridge, config: Config, attached: Attached) -> Bridge:
             "and applications are added with bridge.instrument_engine() and bridge.instrument_app()",
         )
     return running
-
-
-def _check_owner() -> None:
-    existing = global_meter_provider()
-    if existing is not None and existing is not switch:
-        raise ConfigError(
-            f"The process has a meter provider already, a {type(existing).__module__}.{type(existing).__qualname__}",
-            "Let otelbridge be the one that sets it, or record to it with "
-            "init(meter_provider=opentelemetry.metrics.get_meter_provider()); pull and push are then its owner's",
-        )
-
-
-def _without_exports(config: Config, arguments: Settings, provider: MeterProvider) -> Config:
-    if not isinstance(provider, MeterProvider):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigError(
-            f"meter_provider= is a {type(provider).__qualname__}, which is no meter provider",
-            "Pass an opentelemetry.metrics.MeterProvider, such as the SDK's",
-        )
-    if provider is switch:
-        raise ConfigError(
-            "meter_provider= is otelbridge's own provider",
-            "Leave meter_provider= out; init() records to it anyway",
-        )
-    said = {
-        "prometheus": arguments.prometheus is not None and arguments.prometheus.mode != "off",
-        "otlp": arguments.otlp,
-        "views": arguments.views,
-        "workers": arguments.workers,
-        "cardinality_limit": arguments.cardinality_limit,
-        "traces": arguments.traces,
-        "hide_secrets": arguments.hide_secrets is not None,
-        "prometheus_client": arguments.prometheus_client,
-    }
-    theirs = [name for name, value in said.items() if value]
-    if theirs:
-        raise ConfigError(
-            f"With meter_provider= the settings {', '.join(theirs)} belong to that provider",
-            "Set them where the provider is made, or leave meter_provider= out",
-        )
-    return replace(
-        config, prometheus=replace(config.prometheus, mode="off"), otlp=(), spans=(), console=False, traces=False
-    )

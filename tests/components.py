@@ -9,9 +9,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -20,7 +22,6 @@ from tests.leftovers import disk_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 REQUIRED = "OTELBRIDGE_REQUIRE_COMPONENTS"
 _UNPRIVILEGED = "nobody"
@@ -197,8 +198,7 @@ def _unprivileged_directory(tmp_path_factory: pytest.TempPathFactory, name: str)
     # only their owner may enter; and a socket's path must be short anyway.
     if not _is_root():
         return tmp_path_factory.mktemp(name)
-    place = disk_directory() / name
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(prefix=name, dir=disk_directory()))
     shutil.chown(place, _UNPRIVILEGED)
     return place
 

@@ -201,27 +201,6 @@ print(bridge.render())
     assert 'task_duration_seconds_count{task_name="job",task_queue_name="q",task_result="success"} 1' in printed
 
 
-def test_a_foreign_provider_is_respected_and_named() -> None:
-    printed = _run("""
-from opentelemetry import metrics
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-reader = InMemoryMetricReader()
-metrics.set_meter_provider(MeterProvider([reader], shutdown_on_exit=False))
-import otelbridge
-try:
-    otelbridge.init(prometheus="off")
-except otelbridge.ConfigError as error:
-    print(error)
-otelbridge.init(meter_provider=metrics.get_meter_provider())
-otelbridge.business.revenue.add(2, currency="EUR")
-print(reader.get_metrics_data().to_json())
-""")
-    assert "has a meter provider already" in printed
-    assert "meter_provider=opentelemetry.metrics.get_meter_provider()" in printed
-    assert "business.revenue" in printed
-
-
 def test_a_provider_of_ones_own_gets_the_data_and_keeps_the_exports() -> None:
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)

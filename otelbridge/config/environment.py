@@ -22,12 +22,14 @@ _PREFIX = "OTELBRIDGE_"
 _STANDARD = "OTEL_"
 
 
-def settings_from_environment(environ: Mapping[str, str]) -> Settings:
+def settings_from_environment(environ: Mapping[str, str], *, alone: bool = True) -> Settings:
     """Read the settings the environment holds.
 
     Args:
         environ: The environment, usually ``os.environ``. Empty values count as unset, and so does what Kubernetes
             makes for its Services.
+        alone: Whether nobody else has set a meter provider. If somebody has, ``OTEL_METRICS_EXPORTER`` names the
+            exporters of that one, which show and print already: of ours it says only whether OTLP is pushed.
 
     Returns:
         What it says.
@@ -43,7 +45,7 @@ def settings_from_environment(environ: Mapping[str, str]) -> Settings:
         text = environ.get(variable.name, "").strip()
         if text and variable.target:
             said[variable.target] = variable.read(variable.name, text)
-    _apply_exporters(said)
+    _apply_exporters(said, alone=alone)
     _apply_destination(said)
     disabled = said.get("disabled")
     return Settings(
@@ -82,16 +84,17 @@ def _reject_unknown(environ: Mapping[str, str]) -> None:
             )
 
 
-def _apply_exporters(said: dict[str, Any]) -> None:
+def _apply_exporters(said: dict[str, Any], *, alone: bool) -> None:
     spans: tuple[str, ...] | None = said.get("span_exporters")
     if spans is not None:
         said.setdefault("traces", bool(spans))
     exporters: tuple[str, ...] | None = said.pop("exporters", None)
     if exporters is None:
         return
-    said["console"] = "console" in exporters
     said["otlp.enabled"] = "otlp" in exporters
-    said.setdefault("prometheus.mode", "auto" if "prometheus" in exporters else "off")
+    if alone:
+        said["console"] = "console" in exporters
+        said.setdefault("prometheus.mode", "auto" if "prometheus" in exporters else "off")
 
 
 def _apply_destination(said: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from otelbridge.config.prometheus_options import (
     Prometheus,
     PrometheusChoice,
-    PrometheusMode,
     PrometheusOptions,
     TranslationStrategy,
 )
@@ -36,7 +35,6 @@ __all__ = [
     "OtlpProtocol",
     "Prometheus",
     "PrometheusChoice",
-    "PrometheusMode",
     "PrometheusOptions",
     "ResourceValue",
     "Settings",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PrometheusMode = Literal["app", "server", "off"]
 PrometheusChoice = Literal["auto", "app", "server", "off"]
 TranslationStrategy = Literal[
     "UnderscoreEscapingWithSuffixes",
@@ -110,8 +109,9 @@ class PrometheusOptions:
 class Prometheus:
     """The pull path, decided."""
 
-    mode: PrometheusMode = "off"
-    """Where it is served."""
+    mode: PrometheusChoice = "off"
+    """Where it is served. ``auto`` is left where applications are found by themselves: on each of them, and on the own
+    server."""
 
     path: str = "/metrics"
     """Path of the endpoint."""

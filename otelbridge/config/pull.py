@@ -12,7 +12,7 @@ from otelbridge.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from otelbridge.config.options import PrometheusMode, PrometheusOptions
+    from otelbridge.config.options import PrometheusChoice, PrometheusOptions
 
     Spell = Callable[[str], str]
 
@@ -46,13 +46,16 @@ _NEEDS = (
     ("client_names", "tls_client_ca", "Name the file with the CA of the clients' certificates there"),
 )
 
+_BY_APPLICATION: dict[bool | None, PrometheusChoice] = {True: "app", False: "server", None: "auto"}
 
-def resolve_prometheus(sources: Sequence[PrometheusOptions | None], *, app: bool) -> Prometheus:
+
+def resolve_prometheus(sources: Sequence[PrometheusOptions | None], *, app: bool | None) -> Prometheus:
     """Decide the pull path.
 
     Args:
         sources: What arguments, environment and file say.
-        app: Whether an application is given, which then serves the metrics by default.
+        app: Whether an application is given, which then serves the metrics by default; None where applications are
+            found later.
 
     Returns:
         Settings in which nothing is left open.
@@ -70,7 +73,7 @@ def resolve_prometheus(sources: Sequence[PrometheusOptions | None], *, app: bool
                 values[each.name], spelled[each.name] = value, spell
     _check(values, spelled)
     values["mode"] = _mode([options.mode for options in sources if options is not None], app=app)
-    values.setdefault("health", values["mode"] == "server")
+    values.setdefault("health", values["mode"] in ("server", "auto"))
     return Prometheus(**values)
 
 
@@ -84,10 +87,10 @@ def _check(values: dict[str, Any], spelled: dict[str, Spell]) -> None:
             raise ConfigError(f"{spell(name)} is set without {spell(needed)}", cure)
 
 
-def _mode(said: Sequence[str | None], *, app: bool) -> PrometheusMode:
+def _mode(said: Sequence[str | None], *, app: bool | None) -> PrometheusChoice:
     modes = [mode for mode in said if mode is not None]
     if modes and modes[0] == "off":
         return "off"
     # "auto" leaves the place open, so a lower source that names one decides; its "off" has lost.
-    places: list[PrometheusMode] = [mode for mode in modes if mode in ("app", "server")]
-    return places[0] if places else ("app" if app else "server")
+    places: list[PrometheusChoice] = [mode for mode in modes if mode in ("app", "server")]
+    return places[0] if places else _BY_APPLICATION[app]

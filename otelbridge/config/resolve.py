@@ -20,7 +20,7 @@ _DOMAINS_SAID_BY = ("domains", "OTELBRIDGE_DOMAINS", "distribution.otelbridge.do
 
 
 def resolve(
-    arguments: Settings, environment: Settings, file: Settings, *, app: bool, known_domains: frozenset[str]
+    arguments: Settings, environment: Settings, file: Settings, *, app: bool | None, known_domains: frozenset[str]
 ) -> Config:
     """Decide every setting.
 
@@ -28,7 +28,8 @@ def resolve(
         arguments: What the caller says.
         environment: What the environment says.
         file: What the configuration file says.
-        app: Whether an application is given, which then serves the metrics by default.
+        app: Whether an application is given, which then serves the metrics by default; None where applications are
+            found later.
         known_domains: The domains there are; all of them record by default.
 
     Returns:

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.metrics.view import Aggregation
     from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
     from opentelemetry.trace import TracerProvider
     from opentelemetry.util.types import AnyValue
 
@@ -202,6 +203,13 @@ def global_tracer_provider() -> TracerProvider | None:
     """Give the global tracer provider, or None while nobody has set one."""
     provider = get_tracer_provider()
     return None if isinstance(provider, ProxyTracerProvider) else provider
+
+
+def processes_spans(provider: SdkTracerProvider) -> bool:
+    """Tell whether a tracer provider of the SDK hands its spans to anybody."""
+    processors: Any = provider._active_span_processor
+    # A processor of the owner's making is taken for one that does.
+    return bool(getattr(processors, "_span_processors", True))
 
 
 def clean_attributes(attributes: object) -> dict[str, AnyValue]:

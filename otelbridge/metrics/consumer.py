@@ -30,11 +30,12 @@ from otelbridge.metrics.observed import ObservedMatch
 from otelbridge.metrics.quota import Quota
 from otelbridge.metrics.readers import SharedMatch, Storage
 from otelbridge.metrics.registry import StreamRegistry
+from otelbridge.metrics.rivals import without_rivals
 from otelbridge.metrics.secrets import as_they_are
 from otelbridge.metrics.writers import create_check, create_writer, join, nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.metrics.export import MetricReader
@@ -252,7 +253,7 @@ class Consumer(SynchronousMeasurementConsumer):
         """Run all callbacks, so that the other processes see what they observe now."""
         storages = [storage for storage in self._reader_storages.values() if storage.merged]
         instruments = tuple(self._async_instruments)
-        found = self._callbacks.observe(instruments, _CALLBACK_MILLIS)
+        found = self._observed(instruments, _CALLBACK_MILLIS)
         for instrument in instruments:
             matches = [match for storage in storages for match in storage.matches(instrument)]
             self._feed(matches, None, found.get(id(instrument), ()))
@@ -263,9 +264,12 @@ class Consumer(SynchronousMeasurementConsumer):
 
     def _call_back(self, storage: Storage, timeout_millis: float) -> None:
         instruments = tuple(self._async_instruments)
-        found = self._callbacks.observe(instruments, timeout_millis)
+        found = self._observed(instruments, timeout_millis)
         for instrument in instruments:
             self._feed(storage.matches(instrument), storage, found.get(id(instrument), ()))
+
+    def _observed(self, instruments: Sequence[Any], timeout_millis: float) -> Mapping[int, Sequence[Measurement]]:
+        return without_rivals(instruments, self._callbacks.observe(instruments, timeout_millis))
 
     def _feed(self, matches: list[Any], storage: Storage | None, measurements: Sequence[Measurement]) -> None:
         observed = {id(match.stream): match.stream for match in matches if isinstance(match, ObservedMatch)}

@@ -72,6 +72,20 @@ def default_registry(*, required: bool) -> Any:
     return getattr(sys.modules.get(PACKAGE), "REGISTRY", None)
 
 
+def shown_registry(said: Any) -> Any:
+    """Give the registry that a setting stands for; see `otelbridge.config.options.Settings.prometheus_client`.
+
+    Args:
+        said: True, False, ``"auto"`` or a registry.
+
+    Returns:
+        The registry; None where there is none, or none yet.
+    """
+    if isinstance(said, bool) or said == "auto":
+        return default_registry(required=False) if said else None
+    return said
+
+
 def held(registry: Any) -> list[Held]:
     """List the collectors of a registry, so that each can be read by itself.
 

@@ -54,6 +54,11 @@ class Seat(SpanProcessor):
 _seats: WeakKeyDictionary[TracerProvider, Seat] = WeakKeyDictionary()
 
 
+def has_seat(provider: TracerProvider) -> bool:
+    """Tell whether a provider has a seat, that is, was used by us before."""
+    return provider in _seats
+
+
 def seat_at(provider: TracerProvider) -> Seat:
     """Give the seat at a provider, always the same one.
 

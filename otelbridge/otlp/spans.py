@@ -11,11 +11,11 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
 
-from otelbridge.diagnostics import warn
-from otelbridge.metrics._sdk import global_tracer_provider
+from otelbridge.diagnostics import warn_once
+from otelbridge.metrics._sdk import global_tracer_provider, processes_spans
 from otelbridge.otlp.bounded import begin
 from otelbridge.otlp.exporters import create_span_exporter
-from otelbridge.otlp.seat import seat_at
+from otelbridge.otlp.seat import has_seat, seat_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,8 @@ class Spans:
     """The span pipeline of one bridge.
 
     OpenTelemetry's global tracer provider can be set once in a process, so a provider that is there
-    already, the user's or one of an earlier start, is used and given our processors.
+    already, the user's or one of an earlier start, is used. Where it sends spans nowhere yet, they go to our
+    destinations; else they are its owner's, so that nothing arrives twice.
 
     Args:
         resource: The service, for a provider made here.
@@ -42,22 +43,18 @@ class Spans:
     """
 
     def __init__(self, resource: Resource, destinations: tuple[Otlp, ...], *, console: bool = False) -> None:
+        existing = global_tracer_provider()
+        self.provider: trace.TracerProvider = existing or TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._ended: bool | None = None
+        self._seat = _free_seat(self.provider)
+        if self._seat is None:
+            destinations, console = (), False
         self._exporters = [create_span_exporter(destination) for destination in destinations]
         self._processors = [BatchSpanProcessor(exporter) for exporter in self._exporters]
         printed = [SimpleSpanProcessor(ConsoleSpanExporter(out=sys.stdout))] if console else []
         self._seated = (*self._processors, *printed)
-        self._ended: bool | None = None
-        existing = global_tracer_provider()
-        self.provider: trace.TracerProvider = existing or TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._seat: Seat | None = None
-        if isinstance(self.provider, TracerProvider):
-            self._seat = seat_at(self.provider)
+        if self._seat is not None:
             self._seat.taken_by = self._seated
-        else:
-            warn(
-                "The tracer provider %s is not the SDK's, so spans stay with it and are not exported by otelbridge.",
-                type(self.provider).__qualname__,
-            )
         if existing is None:
             trace.set_tracer_provider(self.provider)
 
@@ -115,3 +112,17 @@ class Spans:
             return all(done) and before == [exporter.failures for exporter in self._exporters]
 
         return wait
+
+
+def _free_seat(provider: trace.TracerProvider) -> Seat | None:
+    if isinstance(provider, TracerProvider) and (has_seat(provider) or not processes_spans(provider)):
+        return seat_at(provider)
+    warn_once(
+        ("tracer provider", "global"),
+        "The process has a tracer provider already, a %s.%s: spans go where its owner sends them, and otelbridge "
+        "exports none. To have otelbridge export them, call init() before that provider is set, or set it without "
+        "span processors.",
+        type(provider).__module__,
+        type(provider).__qualname__,
+    )
+    return None

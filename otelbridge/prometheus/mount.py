@@ -4,21 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from otelbridge.diagnostics import inform
 from otelbridge.errors import ConfigError, MissingDependencyError
+from otelbridge.prometheus.client_endpoints import registry_shown_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from starlette.routing import BaseRoute
 
     from otelbridge.prometheus.serving import AsgiEndpoint
 
 
-def mount(app: Any, path: str, endpoint: AsgiEndpoint) -> Callable[[], None]:
+def serves(app: Any, path: str) -> bool:
+    """Tell whether an application has a route of exactly this path.
+
+    Args:
+        app: A FastAPI or Starlette application.
+        path: The path.
+    """
+    return bool(_routes_at(path, _routes_of(app) or []))
+
+
+def mount(app: Any, path: str, endpoint: AsgiEndpoint, *, registry: Any = None) -> Callable[[], None]:
     """Serve the endpoint on an application.
 
     Args:
         app: A FastAPI or Starlette application.
         path: The exact path.
         endpoint: What answers there.
+        registry: The registry of prometheus_client that the endpoint shows beside ours, if any. What the application
+            has at that path to show this registry, and nothing else, is then put behind the endpoint.
 
     Returns:
         A function that takes the route away again.
@@ -28,7 +44,7 @@ def mount(app: Any, path: str, endpoint: AsgiEndpoint) -> Callable[[], None]:
         MissingDependencyError: Starlette is not installed.
     """
     try:
-        from starlette.routing import BaseRoute, Match, Route
+        from starlette.routing import Match, Mount, Route
     except ImportError as error:
         raise MissingDependencyError("app=", "starlette", "fastapi") from error
 
@@ -38,23 +54,50 @@ def mount(app: Any, path: str, endpoint: AsgiEndpoint) -> Callable[[], None]:
         def matches(self, scope: Any) -> tuple[Match, Any]:
             return super().matches(scope) if scope.get("path", "").endswith(self.path) else (Match.NONE, {})
 
-    routes: list[BaseRoute] | None = getattr(getattr(app, "router", None), "routes", None)
+    routes = _routes_of(app)
     if routes is None:
         raise ConfigError(
             f"app= is a {type(app).__qualname__}, which has no routes to add {path} to",
             "Pass a FastAPI or Starlette application, or serve a port of its own with prometheus='server'",
         )
-    if any(getattr(route, "path", None) == path for route in routes):
+    theirs = _routes_at(path, routes)
+    for route in theirs:
+        _check_shows(route, path, registry)
+    # What is mounted answers one character further.
+    paths = [path, f"{path}/"] if any(isinstance(route, Mount) for route in theirs) else [path]
+    ours = [EndpointRoute(each, endpoint, include_in_schema=False) for each in paths]
+    # First in line, so that a catch-all route of the application does not swallow it.
+    routes[:0] = ours
+
+    def unmount() -> None:
+        for route in ours:
+            if route in routes:
+                routes.remove(route)
+
+    return unmount
+
+
+def _routes_of(app: Any) -> list[BaseRoute] | None:
+    return getattr(getattr(app, "router", None), "routes", None)
+
+
+def _routes_at(path: str, routes: Sequence[BaseRoute]) -> list[BaseRoute]:
+    return [route for route in routes if getattr(route, "path", None) == path]
+
+
+def _check_shows(route: BaseRoute, path: str, registry: Any) -> None:
+    shown = registry_shown_by(route)
+    if shown is None:
         raise ConfigError(
             f"The application serves {path} already",
             "Give the metrics another path with prometheus=PrometheusOptions(path=...), or remove that route",
         )
-    route = EndpointRoute(path, endpoint, include_in_schema=False)
-    # First in line, so that a catch-all route of the application does not swallow it.
-    routes.insert(0, route)
-
-    def unmount() -> None:
-        if route in routes:
-            routes.remove(route)
-
-    return unmount
+    if shown is not registry:
+        raise ConfigError(
+            f"The application shows a registry of prometheus_client at {path}, which otelbridge does not show",
+            "Have it shown with init(prometheus_client=registry), or give the metrics another path with "
+            "prometheus=PrometheusOptions(path=...)",
+        )
+    inform(
+        "The application shows prometheus_client's registry at %s; otelbridge does so now, with its own metrics.", path
+    )
