@@ -111,6 +111,31 @@ async def test_application_serves_and_is_recorded() -> None:
         assert (await client.get("/items/1")).status_code == 200
 
 
+async def test_what_asks_for_the_metrics_is_no_request_of_the_application() -> None:
+    """Nor who probes it; also where the endpoint is mounted by hand, and below a middleware that copies the scope."""
+
+    class Copying:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            await self.app(dict(scope), receive, send)
+
+    app = FastAPI()
+    app.add_middleware(Copying)
+    app.get("/orders/{order_id}")(lambda order_id: order_id)
+    bridge = otelbridge.init(service_name="shop", app=app)
+    app.mount("/internal", bridge.endpoint)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        for path in ("/metrics", "/healthz", "/-/ready", "/internal/", "/orders/1"):
+            assert (await client.get(path)).status_code == 200, path
+        text = (await client.get("/metrics")).text
+    counts = [line for line in text.splitlines() if line.startswith("http_server_request_duration_seconds_count")]
+    assert [line.partition('http_route="')[2].partition('"')[0] for line in counts] == ["/orders/{order_id}"]
+    active = [line for line in text.splitlines() if line.startswith("http_server_active_requests{")]
+    assert {line.rpartition(" ")[2] for line in active} == {"0"}
+
+
 async def test_a_mounted_application_is_counted_once() -> None:
     app, inner = FastAPI(), FastAPI()
     inner.get("/items/{item}")(lambda item: {"item": item})

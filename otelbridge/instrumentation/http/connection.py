@@ -25,7 +25,7 @@ CLIENT_DISCONNECTED = "client_disconnected"
 
 SCHEMES = {scheme: scheme for scheme in SCHEME.values}
 """``url.scheme`` by the scheme of an ASGI scope. Any other is left out: a proxy's client may have chosen it."""
-VERSIONS = {**{version: version for version in PROTOCOL_VERSION.values}, "1": "1.0", "2.0": "2", "3.0": "3"}
+VERSIONS = {**{version: version for version in PROTOCOL_VERSION.values}, "1": "1.0"}
 """``network.protocol.version`` by the version of an ASGI scope. Any other is left out: clients write it."""
 # What frameworks and servers raise into an application whose client has gone; told by name, since none is imported.
 _DISCONNECTS = frozenset(("ClientDisconnect", "WebSocketDisconnect", "OSError"))
