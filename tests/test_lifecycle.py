@@ -124,7 +124,7 @@ async def test_what_asks_for_the_metrics_is_no_request_of_the_application() -> N
     app = FastAPI()
     app.add_middleware(Copying)
     app.get("/orders/{order_id}")(lambda order_id: order_id)
-    bridge = otelbridge.init(service_name="shop", app=app)
+    bridge = otelbridge.init(service_name="shop", app=app, prometheus=otelbridge.PrometheusOptions(health=True))
     app.mount("/internal", bridge.endpoint)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         for path in ("/metrics", "/healthz", "/-/ready", "/internal/", "/orders/1"):
