@@ -207,6 +207,7 @@ def test_a_sitecustomize_that_was_there_is_run_too(tmp_path) -> None:
 
 def test_an_interpreter_without_otelbridge_runs_the_program_and_says_so(tmp_path) -> None:
     (tmp_path / "otelbridge").mkdir()
+    (tmp_path / "otelbridge" / "__init__.py").touch()  # one in which nothing is found hides that of the tests
     ended = subprocess.run(
         [sys.executable, "-c", "print('ran')"], env=hooked(tmp_path), capture_output=True, text=True, check=True
     )

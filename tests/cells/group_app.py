@@ -12,7 +12,6 @@ import json
 import os
 import sys
 import threading
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ def _report(pid: int) -> dict[str, Any]:
         "parent": os.getppid(),
         "old_master": os.environ.get("GUNICORN_PID"),
         "thread": threading.current_thread().name,
-        "group": asdict(membership),
+        "group": membership._asdict(),
     }
     with Path(os.environ["GROUP_APP_REPORT"]).open("a") as file:
         file.write(json.dumps(report) + "\n")
