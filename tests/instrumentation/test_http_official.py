@@ -26,7 +26,6 @@ from starlette.routing import Mount, Route
 from otelbridge.catalogue import http as catalogue
 from otelbridge.diagnostics import forget_warnings
 from otelbridge.instrumentation.http import instrument_http
-from otelbridge.instrumentation.http.stability import choose_stable_conventions
 from otelbridge.metrics.switch import switch
 
 DURATION = catalogue.SERVER_REQUEST_DURATION.name
@@ -45,8 +44,7 @@ SCOPE = {
 
 
 @pytest.fixture(autouse=True)
-def _stable() -> None:
-    choose_stable_conventions(metrics=False)
+def _warnings_anew() -> None:
     forget_warnings()
 
 

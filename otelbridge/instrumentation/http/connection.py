@@ -94,13 +94,18 @@ class Connection:
             self.close()
         if self.finished:
             return
+        failure = self._failure(error)
         if self._context is None:
-            self._record(error)
+            self._record(failure)
         else:
-            self._context.run(self._record, error)
+            self._context.run(self._record, failure)
 
-    def _record(self, error: BaseException | None) -> None:  # noqa: ARG002  # one that is measured needs it
-        """Record it. Must not raise."""
+    def _failure(self, error: BaseException | None) -> str | None:  # noqa: ARG002  # one that is measured needs it
+        """Give ``error.type``."""
+        return None
+
+    def _record(self, failure: str | None) -> None:  # noqa: ARG002  # the same
+        """Record it, once. Must not raise."""
         self.finished = True
 
 

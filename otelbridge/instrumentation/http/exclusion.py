@@ -16,12 +16,11 @@ class Exclusion:
     """Tells which requests the user wants not to be recorded.
 
     Args:
-        patterns: Regular expressions separated by commas, searched for in the URL; see `user_patterns`.
+        pattern: Searched for in the URL.
     """
 
-    def __init__(self, patterns: str = "") -> None:
-        each = [pattern.strip() for pattern in patterns.split(",")]
-        self._pattern = re.compile("|".join(f"(?:{pattern})" for pattern in each if pattern)) if any(each) else None
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self._pattern = pattern
 
     def excludes(self, scope: Mapping[str, Any]) -> bool:
         """Tell whether a request is one of them.
@@ -29,7 +28,20 @@ class Exclusion:
         Args:
             scope: The ASGI scope.
         """
-        return self._pattern is not None and self._pattern.search(_url(scope)) is not None
+        return self._pattern.search(_url(scope)) is not None
+
+
+def create_exclusion(patterns: str) -> Exclusion | None:
+    """Make what tells which requests are not recorded.
+
+    Args:
+        patterns: Regular expressions separated by commas; see `user_patterns`.
+
+    Returns:
+        None where there are none.
+    """
+    each = [pattern for pattern in map(str.strip, patterns.split(",")) if pattern]
+    return Exclusion(re.compile("|".join(f"(?:{pattern})" for pattern in each))) if each else None
 
 
 def is_excluded(scope: Mapping[str, Any], paths: Collection[str]) -> bool:

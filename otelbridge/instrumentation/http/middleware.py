@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from otelbridge.instrumentation.http.routes import Routes
 
 
-_domain = DomainMeter(catalogue.DOMAIN)
+_meter = DomainMeter(catalogue.DOMAIN).meter
 
 
 class MetricsMiddleware:
@@ -31,10 +31,10 @@ class MetricsMiddleware:
         app: The application, with what turns its exceptions into responses.
         routes: Finds the route of a request that no router has seen.
         methods: Tells which methods are recorded by name.
-        exclusion: Tells which requests are not measured.
+        exclusion: Tells which requests are not measured; None measures all.
     """
 
-    def __init__(self, app: App, routes: Routes, methods: KnownMethods, exclusion: Exclusion) -> None:
+    def __init__(self, app: App, routes: Routes, methods: KnownMethods, exclusion: Exclusion | None = None) -> None:
         self.app = app
         """The application."""
         self.open = True
@@ -70,7 +70,7 @@ class MetricsMiddleware:
             # would otherwise count the request a second time.
             scope.setdefault("fastapi.telemetry", None)
             headers = dict(scope["headers"])
-            if not _domain.active or self._exclusion.excludes(scope):
+            if not _meter.active or (self._exclusion is not None and self._exclusion.excludes(scope)):
                 connection = Connection(scope, receive, send)
             elif scope["type"] == "http":
                 connection = Request(self._kinds.find(scope), scope, headers.get(LENGTH), receive, send)

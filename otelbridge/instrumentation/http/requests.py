@@ -122,19 +122,19 @@ class Request(Connection):
             if self._kind.generation is _meter.generation:  # else its provider has gone
                 self._kind.active(-1)
 
-    def _record(self, error: BaseException | None) -> None:
+    def _record(self, failure: str | None) -> None:
         self.finished = True
         try:
             kind = self._kind
             route = self.route or kind.routes.route(self._scope)
-            duration, request_size, response_size = kind.writes((route, self._status, self._failure(error)))
+            duration, request_size, response_size = kind.writes((route, self._status, failure))
             duration(self._seconds)
             if self._response_size is not None:
                 response_size(self._response_size)
             if self._size is not None:
                 request_size(self._size)
-        except Exception as trouble:
-            report(trouble)
+        except Exception as error:
+            report(error)
 
     def _failure(self, error: BaseException | None) -> str | None:
         if self.gone:

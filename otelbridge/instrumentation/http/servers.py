@@ -10,7 +10,7 @@ from opentelemetry.trace import NoOpTracerProvider
 from otelbridge.diagnostics import inform
 from otelbridge.domains.recording import Registration
 from otelbridge.errors import ConfigError
-from otelbridge.instrumentation.http.exclusion import Exclusion, user_patterns
+from otelbridge.instrumentation.http.exclusion import create_exclusion, user_patterns
 from otelbridge.instrumentation.http.hooks import MIDDLEWARE, hook_fastapi, hook_starlette
 from otelbridge.instrumentation.http.methods import KnownMethods
 from otelbridge.instrumentation.http.middleware import MetricsMiddleware
@@ -85,11 +85,12 @@ def _attach(app: Any, tracers: TracerProvider | None, excluded_paths: tuple[str,
     patterns = user_patterns(framework.upper())
     flatten = _flatten_of(framework)
     routes, methods = Routes(flatten), KnownMethods(flatten, excluded_paths)
+    exclusion = create_exclusion(patterns)
     stable = stable_conventions_wanted()
     undo.callback(app.__dict__.pop, _OURS, None)
     if stable:
         silence_official_metrics()
-        _MEASURE[framework](app, lambda inner: MetricsMiddleware(inner, routes, methods, Exclusion(patterns)), undo)
+        _MEASURE[framework](app, lambda inner: MetricsMiddleware(inner, routes, methods, exclusion), undo)
     if any(getattr(app, flag, False) for flag in _THEIRS):
         inform(_BOTH if stable else _THEIRS_ALONE)
     elif tracers is not None or not stable:

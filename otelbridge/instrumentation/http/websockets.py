@@ -126,7 +126,7 @@ class Session(Connection):
         if self._accepted is not None and self._generation is _meter.generation:
             _active.record(-1, self._accepted)
 
-    def _record(self, error: BaseException | None) -> None:
+    def _record(self, failure: str | None) -> None:
         self.finished = True
         try:
             attributes = {
@@ -135,11 +135,11 @@ class Session(Connection):
                 "network.protocol.version": VERSIONS.get(self._scope.get("http_version", "")),
                 "http.response.status_code": self._status,
                 "websocket.close.code": self._close_code,
-                "error.type": self._failure(error),
+                "error.type": failure,
             }
             _duration.record(self._seconds, attributes)
-        except Exception as trouble:
-            report(trouble)
+        except Exception as error:
+            report(error)
 
     def _failure(self, error: BaseException | None) -> str | None:
         if error is not None:
