@@ -77,6 +77,7 @@ _BY_EXCEPTION: Mapping[str, Result | Callable[[Any], Result]] = {
     "rq.exceptions.ShutDownImminentException": "cancelled",
     "taskiq.exceptions.NoResultError": "ignored",
     "taskiq.exceptions.TaskRejectedError": "rejected",
+    "trio.Cancelled": "cancelled",
     "typer.exceptions.Exit": _exit_of_command,
 }
 

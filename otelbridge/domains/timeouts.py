@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     Verdict = Callable[[Any], bool]
 
-# `ReadTimeout`, `APITimeoutError`, `JobTimeoutException`, `TimeoutExpired`, `SoftTimeLimitExceeded`. What follows may
-# be no other word: a `TimeoutFormatError` is about a number that cannot be read.
-_TIMEOUT = re.compile(r"(?:Timeout|TimedOut|TimeLimitExceeded|DeadlineExceeded)(?:Error|Exception|Expired|Exceeded)?$")
+# `ReadTimeout`, `TIMEOUT`, `APITimeoutError`, `TimeoutExpired`, `SoftTimeLimitExceeded`. What follows may be no other
+# word: a `TimeoutFormatError` is about a number that cannot be read.
+_TIMEOUT = re.compile(
+    r"(?:Timeout|TIMEOUT|TimedOut|TimeLimitExceeded|DeadlineExceeded)(?:Error|Exception|Expired|Exceeded)?$"
+)
 # PostgreSQL's codes of a statement that was ended and of a lock that was not had, for a limit of time or otherwise.
 _QUERY_CANCELED, _LOCK_NOT_AVAILABLE = "57014", "55P03"
 # A lock, a statement of MariaDB and one of MySQL took longer than their limits.
@@ -57,6 +59,10 @@ def _carrying(inner: Callable[[Any], object]) -> Verdict:
     return lambda error: is_timeout(inner(error))
 
 
+def _always(_error: Any) -> bool:
+    return True
+
+
 def _never(_error: Any) -> bool:
     return False
 
@@ -81,6 +87,7 @@ _VERDICTS: Mapping[str, Verdict] = {
     "requests.exceptions.ConnectionError": _carrying(lambda error: error.args[0]),
     "sqlalchemy.dialects.postgresql.asyncpg.AsyncAdapt_asyncpg_dbapi.Error": _limit_of_postgresql,
     "sqlalchemy.exc.DBAPIError": _carrying(attrgetter("orig")),
+    "trio.TooSlowError": _always,
     "urllib.error.URLError": _carrying(attrgetter("reason")),
     "urllib3.exceptions.MaxRetryError": _carrying(attrgetter("reason")),
     # It has the timeout of connecting among its bases, and is a refusal.

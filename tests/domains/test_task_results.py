@@ -18,6 +18,7 @@ import rq
 import rq.exceptions
 import taskiq
 import taskiq.exceptions
+import trio
 import typer
 from celery import Celery
 
@@ -134,6 +135,28 @@ def test_a_timeout_of_a_client_is_a_timeout(recorded):
     assert runs(recorded) == {("timeout", "httpx.ReadTimeout"): 1}
     assert exceptions(recorded) == {"httpx.ReadTimeout": 1}
     assert recorded.points("task.dependency.duration")[0][0]["task.dependency.result"] == "timeout"
+
+
+def test_trio_cancels_and_ends_for_its_time(recorded):
+    async def job(seconds):
+        with trio.fail_after(seconds):
+            async with tasks.task("job"):
+                await trio.sleep_forever()
+
+    async def dropped():
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await job(60)
+
+    async def late():
+        async with tasks.task("outer"):
+            await job(0)
+
+    trio.run(dropped)
+    with pytest.raises(trio.TooSlowError):
+        trio.run(late)
+    assert runs(recorded) == {("cancelled", "trio.Cancelled"): 2, ("timeout", "trio.TooSlowError"): 1}
+    assert exceptions(recorded) == {"trio.TooSlowError": 1}
 
 
 def test_celery_tries_again_ignores_and_rejects(recorded):

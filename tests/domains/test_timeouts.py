@@ -22,6 +22,7 @@ import gevent
 import grpc
 import httpx
 import httpx2
+import pexpect
 import psycopg
 import psycopg2
 import pymysql
@@ -32,6 +33,7 @@ import rq.exceptions
 import rq.timeouts
 import sqlalchemy.exc
 import taskiq
+import trio
 import urllib3
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -189,6 +191,7 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
         grpc.FutureTimeoutError(),
         gevent.Timeout(1),
         httpx.PoolTimeout("late"),
+        pexpect.TIMEOUT("late"),
         httpx.WriteTimeout("late"),
         psycopg.errors.ConnectionTimeout(),
         psycopg2.OperationalError("connection to server failed: timeout expired"),
@@ -204,6 +207,7 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
         sqlalchemy.exc.TimeoutError(),
         sqlalchemy.exc.OperationalError("SELECT 1", {}, TimeoutError()),
         taskiq.TaskiqResultTimeoutError(timeout=1),
+        trio.TooSlowError(),
         urllib.error.URLError(TimeoutError()),
     ],
     ids=lambda error: f"{type(error).__module__}.{type(error).__name__}",

@@ -25,6 +25,7 @@ from otelbridge.errors import ConfigError, MissingDependencyError
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.http import instrument_clients
 from otelbridge.instrumentation.http.clients import libraries
+from otelbridge.instrumentation.http.clients.exchange import Exchange, keep, kept, take
 from otelbridge.instrumentation.http.clients.exchanges import Exchanges
 from otelbridge.metrics.switch import switch
 from tests.instrumentation.outgoing import CALLS, NAMES, Server, refused
@@ -345,6 +346,25 @@ def test_a_proxy_that_is_not_there(instrument, recorded) -> None:
         "server.port": 443,
         "error.type": "urllib3.exceptions.NewConnectionError",
     }
+
+
+def test_what_another_thread_takes_first_is_taken_once() -> None:
+    class Answer:
+        """Its exchange is taken by somebody else in the moment it is looked at."""
+
+        def __getattribute__(self, name: str) -> object:
+            found = super().__getattribute__(name)
+            if found is exchange:
+                del super().__getattribute__("__dict__")[name]
+            return found
+
+    exchange, answer = Exchange(("GET", "shop.example", 80)), Answer()
+    keep(answer, exchange)
+    assert kept(answer) is exchange
+    assert take(answer) is None
+    keep(answer, exchange)
+    assert take(answer) is exchange
+    assert take(answer) is None
 
 
 async def test_another_provider(call, server, recorded) -> None:
