@@ -177,6 +177,45 @@ async def test_init_finds_every_client(server) -> None:
     )
 
 
+AFTERWARDS = """
+import asyncio, sys, otelbridge
+libraries = {"aiohttp", "httpx", "httpx2", "requests", "urllib3"}
+options = otelbridge.PrometheusOptions(mode="server", port=0)
+finders = list(sys.meta_path)
+otelbridge.init(prometheus=options, workers="separate")
+otelbridge.shutdown()
+assert sys.meta_path == finders
+bridge = otelbridge.init(prometheus=options, workers="separate")
+assert not libraries & sys.modules.keys()
+from tests.instrumentation.outgoing import CALLS
+for _, call in CALLS.values():
+    asyncio.run(call(sys.argv[1]))
+name = "http_client_request_duration_seconds_count"
+(count,) = [line.rpartition(" ")[2] for line in bridge.render().splitlines() if line.startswith(name)]
+print(count)
+otelbridge.shutdown()
+asyncio.run(call(sys.argv[1]))
+"""
+
+
+def test_libraries_are_left_to_the_application_to_import(server) -> None:
+    command = [sys.executable, "-W", "error", "-c", AFTERWARDS, f"{server.url}/answer"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (told.stdout.strip(), told.returncode) == (str(len(CALLS)), 0), told.stderr
+
+
+def test_what_is_imported_after_the_end_is_left_as_it_is() -> None:
+    script = """
+from otelbridge.instrumentation.http import instrument_clients
+registration = instrument_clients(("auto",))
+registration.close()
+import httpx, urllib3.connectionpool
+assert httpx.HTTPTransport.handle_request.__module__ == "httpx._transports.default"
+assert urllib3.connectionpool.HTTPConnectionPool._make_request.__module__ == "urllib3.connectionpool"
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", script], timeout=120, check=True)
+
+
 def test_refusals() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'httpx'"):
         instrument_clients(("htpx",))
