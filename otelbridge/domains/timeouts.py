@@ -34,7 +34,7 @@ def is_timeout(error: object) -> bool:
 
     The class decides, or the first of its bases that says something: by its name (a word for a limit of time at the
     end), or by what is known of it. An exception that carries another one, as SQLAlchemy's, urllib's and requests' do,
-    is what that one is.
+    is what that one is; one that carries several is a timeout where all of them are.
 
     Args:
         error: The exception. What is none is no timeout either.
@@ -59,6 +59,10 @@ def _carrying(inner: Callable[[Any], object]) -> Verdict:
     return lambda error: is_timeout(inner(error))
 
 
+def _all_late(group: Any) -> bool:
+    return all(map(is_timeout, group.exceptions))
+
+
 def _always(_error: Any) -> bool:
     return True
 
@@ -78,8 +82,10 @@ def _limit_of_mysql(error: Any) -> bool:
 
 
 _VERDICTS: Mapping[str, Verdict] = {
+    "BaseExceptionGroup": _all_late,
     "OSError": lambda error: error.errno == errno.ETIMEDOUT,
     "asyncpg.exceptions._base.PostgresError": _limit_of_postgresql,
+    "exceptiongroup.BaseExceptionGroup": _all_late,  # for Python 3.10
     "grpc.RpcError": lambda error: error.code().name == "DEADLINE_EXCEEDED",
     "psycopg.Error": _limit_of_postgresql,
     "psycopg2.Error": _limit_of_postgresql,

@@ -13,6 +13,8 @@ import urllib.request
 from typing import TYPE_CHECKING, NoReturn
 
 import aiohttp
+import anyio
+import anyio.lowlevel
 import asyncpg
 import billiard.exceptions
 import celery.exceptions
@@ -243,6 +245,28 @@ def test_every_librarys_timeout_is_one(error) -> None:
 )
 def test_what_only_speaks_of_time_is_none(error) -> None:
     assert not is_timeout(error)
+
+
+@pytest.mark.parametrize(
+    ("errors", "timeout"),
+    [
+        ([httpx.ReadTimeout("late")], True),
+        ([httpx.ReadTimeout("late"), TimeoutError()], True),
+        ([httpx.ReadTimeout("late"), ValueError()], False),
+    ],
+)
+def test_a_group_is_a_timeout_where_all_are(errors, timeout) -> None:
+    async def fail(error: Exception) -> NoReturn:
+        with anyio.CancelScope(shield=True):
+            await anyio.lowlevel.checkpoint()
+            raise error
+
+    async def together() -> None:
+        async with anyio.create_task_group() as group:
+            for error in errors:
+                group.start_soon(fail, error)
+
+    assert is_timeout(raised_by(lambda: asyncio.run(together()))) is timeout
 
 
 def test_what_cannot_be_read_says_nothing() -> None:
