@@ -54,7 +54,7 @@ def socket_path(url: str) -> str | None:
 
 def is_bare(url: str) -> bool:
     """Whether an endpoint is ``host:port`` without a scheme, as gRPC knows it."""
-    return _BARE.fullmatch(url) is not None and int(url.rpartition(":")[2]) < 1 << 16
+    return _BARE.fullmatch(url) is not None and 0 < int(url.rpartition(":")[2]) < 1 << 16
 
 
 def for_http(url: str, path: str) -> str:
@@ -123,7 +123,6 @@ def shown(url: str) -> str:
 def _is_web(url: str, schemes: tuple[str, ...]) -> bool:
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    return parts.scheme in schemes and bool(parts.hostname)

@@ -6,13 +6,15 @@ their classes, so that no runner has to be imported.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from otelbridge.domains.operation import class_name
 from otelbridge.domains.timeouts import is_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+_Known = TypeVar("_Known")
 
 Result = Literal["success", "failure", "cancelled", "timeout", "retry", "ignored", "rejected"]
 
@@ -31,16 +33,27 @@ def result_of_error(error: BaseException | None) -> Result:
     """
     if error is None:
         return "success"
-    for kind in type(error).__mro__:
-        known = _BY_EXCEPTION.get(class_name(kind))
-        if known is not None:
-            return known(error) if callable(known) else known
-    return "timeout" if is_timeout(error) else "failure"
+    known = _of_class(_BY_EXCEPTION, error)
+    if known is None:
+        return "timeout" if is_timeout(error) else "failure"
+    return known(error) if callable(known) else known
 
 
 def result_of_value(value: object) -> Result | None:
     """Tell how a run ended by what the function returned, where that steers a task runner; otherwise None."""
-    return _BY_VALUE.get(class_name(type(value)))
+    return _of_class(_BY_VALUE, value)
+
+
+def _of_class(table: Mapping[str, _Known], value: object) -> _Known | None:
+    return next((table[name] for name in map(class_name, type(value).__mro__) if name in table), None)
+
+
+def _group(error: Any) -> Result:
+    # Where one fails, the others are cancelled for it. What steers a runner does so alone, not in a group.
+    results = set(map(result_of_error, error.exceptions)) - {"cancelled"}
+    if not results:
+        return "cancelled"
+    return "timeout" if results == {"timeout"} else "failure"
 
 
 def _exit(error: SystemExit) -> Result:
@@ -57,6 +70,7 @@ def _code(code: int | None) -> Result:
 
 
 _BY_EXCEPTION: Mapping[str, Result | Callable[[Any], Result]] = {
+    "BaseExceptionGroup": _group,
     "SystemExit": _exit,
     "arq.worker.Retry": "retry",
     "arq.worker.RetryJob": "retry",
@@ -72,11 +86,13 @@ _BY_EXCEPTION: Mapping[str, Result | Callable[[Any], Result]] = {
     "dramatiq.errors.Retry": "retry",
     "dramatiq.middleware.middleware.SkipMessage": "ignored",
     "dramatiq.middleware.shutdown.Shutdown": "cancelled",
+    "exceptiongroup.BaseExceptionGroup": _group,  # for Python 3.10
     # How gevent ends a greenlet, and Celery's pool of them a revoked task.
     "greenlet.GreenletExit": "cancelled",
     "rq.exceptions.ShutDownImminentException": "cancelled",
     "taskiq.exceptions.NoResultError": "ignored",
     "taskiq.exceptions.TaskRejectedError": "rejected",
+    "trio.Cancelled": "cancelled",
     "typer.exceptions.Exit": _exit_of_command,
 }
 

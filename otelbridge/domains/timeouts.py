@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
     Verdict = Callable[[Any], bool]
 
-# `ReadTimeout`, `APITimeoutError`, `JobTimeoutException`, `TimeoutExpired`, `SoftTimeLimitExceeded`. What follows may
-# be no other word: a `TimeoutFormatError` is about a number that cannot be read.
-_TIMEOUT = re.compile(r"(?:Timeout|TimedOut|TimeLimitExceeded|DeadlineExceeded)(?:Error|Exception|Expired|Exceeded)?$")
+# `ReadTimeout`, `TIMEOUT`, `APITimeoutError`, `TimeoutExpired`, `SoftTimeLimitExceeded`. What follows may be no other
+# word: a `TimeoutFormatError` is about a number that cannot be read.
+_TIMEOUT = re.compile(
+    r"(?:Timeout|TIMEOUT|TimedOut|TimeLimitExceeded|DeadlineExceeded)(?:Error|Exception|Expired|Exceeded)?$"
+)
 # PostgreSQL's codes of a statement that was ended and of a lock that was not had, for a limit of time or otherwise.
 _QUERY_CANCELED, _LOCK_NOT_AVAILABLE = "57014", "55P03"
 # A lock, a statement of MariaDB and one of MySQL took longer than their limits.
@@ -32,7 +34,7 @@ def is_timeout(error: object) -> bool:
 
     The class decides, or the first of its bases that says something: by its name (a word for a limit of time at the
     end), or by what is known of it. An exception that carries another one, as SQLAlchemy's, urllib's and requests' do,
-    is what that one is.
+    is what that one is; one that carries several is a timeout where all of them are.
 
     Args:
         error: The exception. What is none is no timeout either.
@@ -57,6 +59,14 @@ def _carrying(inner: Callable[[Any], object]) -> Verdict:
     return lambda error: is_timeout(inner(error))
 
 
+def _all_late(group: Any) -> bool:
+    return all(map(is_timeout, group.exceptions))
+
+
+def _always(_error: Any) -> bool:
+    return True
+
+
 def _never(_error: Any) -> bool:
     return False
 
@@ -72,8 +82,10 @@ def _limit_of_mysql(error: Any) -> bool:
 
 
 _VERDICTS: Mapping[str, Verdict] = {
+    "BaseExceptionGroup": _all_late,
     "OSError": lambda error: error.errno == errno.ETIMEDOUT,
     "asyncpg.exceptions._base.PostgresError": _limit_of_postgresql,
+    "exceptiongroup.BaseExceptionGroup": _all_late,  # for Python 3.10
     "grpc.RpcError": lambda error: error.code().name == "DEADLINE_EXCEEDED",
     "psycopg.Error": _limit_of_postgresql,
     "psycopg2.Error": _limit_of_postgresql,
@@ -81,6 +93,7 @@ _VERDICTS: Mapping[str, Verdict] = {
     "requests.exceptions.ConnectionError": _carrying(lambda error: error.args[0]),
     "sqlalchemy.dialects.postgresql.asyncpg.AsyncAdapt_asyncpg_dbapi.Error": _limit_of_postgresql,
     "sqlalchemy.exc.DBAPIError": _carrying(attrgetter("orig")),
+    "trio.TooSlowError": _always,
     "urllib.error.URLError": _carrying(attrgetter("reason")),
     "urllib3.exceptions.MaxRetryError": _carrying(attrgetter("reason")),
     # It has the timeout of connecting among its bases, and is a refusal.

@@ -45,9 +45,10 @@ class _Finder(MetaPathFinder):
         if fullname != self._name or self not in sys.meta_path:
             return None
         behind = sys.meta_path[sys.meta_path.index(self) + 1 :]
-        specs = (finder.find_spec(fullname, path, target) for finder in behind)
+        # Finders and loaders of Pythons before 3.4, which old libraries bring along, have other methods.
+        specs = (finder.find_spec(fullname, path, target) for finder in behind if hasattr(finder, "find_spec"))
         spec = next((spec for spec in specs if spec is not None), None)
-        if spec is not None and spec.loader is not None:
+        if spec is not None and hasattr(spec.loader, "exec_module"):
             spec.loader = _Loader(spec.loader, self.found)
         return spec
 
@@ -74,6 +75,10 @@ class _Loader(Loader):
     def __init__(self, loader: Any, found: Callable[[ModuleType], None]) -> None:
         self._loader = loader
         self._found = found
+
+    def __getattr__(self, name: str) -> Any:
+        # A loader may be asked for more, for instance for the source, by who finds a module and does not import it.
+        return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)

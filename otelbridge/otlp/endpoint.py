@@ -45,12 +45,12 @@ class GrpcEndpoint:
     @property
     def target(self) -> str:
         """How gRPC calls it."""
-        # gRPC decodes what is percent-encoded.
-        return (
-            f"unix:{quote(self.address.path)}"
-            if isinstance(self.address, SocketFile)
-            else str(self.address).replace("%", "%25")
-        )
+        return f"unix:{quote(self.address.path)}" if isinstance(self.address, SocketFile) else dns_target(self.address)
+
+
+def dns_target(address: Address) -> str:
+    """Give an address as gRPC's targets have it, also where its host is called like one of gRPC's schemes."""
+    return f"dns:///{str(address).replace('%', '%25')}"  # gRPC decodes what is percent-encoded
 
 
 def http_endpoint(url: str) -> HttpEndpoint:

@@ -13,7 +13,7 @@ from otelbridge.config import urls
 from otelbridge.errors import ConfigError, MissingDependencyError
 from otelbridge.otlp.connection import Address
 from otelbridge.otlp.credentials import read_credentials
-from otelbridge.otlp.endpoint import grpc_endpoint
+from otelbridge.otlp.endpoint import dns_target, grpc_endpoint
 from otelbridge.otlp.headers import RequestHeaders
 from otelbridge.otlp.proxies import GRPC, by_way_of, choose_proxy
 from otelbridge.otlp.redact import Redactor, safe_url
@@ -191,8 +191,12 @@ class GrpcTransport:
         headers = tuple(
             ("grpc.http_connect_headers", f"{name}: {value}") for name, value in self._proxy.headers.items()
         )
-        to = self._endpoint.target
-        return str(self._proxy.address), (("grpc.http_connect_server", to), ("grpc.default_authority", to), *headers)
+        to = str(address)
+        return dns_target(self._proxy.address), (
+            ("grpc.http_connect_server", to),
+            ("grpc.default_authority", to),
+            *headers,
+        )
 
 
 def _is_secure(said: bool | None, insecure: bool | None) -> bool:

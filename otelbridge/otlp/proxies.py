@@ -1,8 +1,8 @@
 """The HTTP proxy on the way to a receiver: the one that is set, or the one that the environment names.
 
 There is no standard for these variables. Where programs differ, this does as curl and requests do, and for gRPC as
-grpcio does; only that a receiver on the same machine is reached directly, which is what Go's programs do, since a
-proxy's ``localhost`` is another one.
+grpcio does; only that a receiver on the same machine is reached directly, as Go's programs reach ``localhost``, since
+a proxy's ``localhost`` is another machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from otelbridge.otlp.verdict import Verdict
 
 _PORT = 80
-_ENTRY = re.compile(r"(?P<name>\[[^\]]*\]|[^:]*):(?P<port>[0-9]+)")
+_ENTRY = re.compile(r"(?P<name>\[[^\]]*\]|[^:]*):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,10 @@ def _proxy(url: str) -> Proxy:
 
 def _is_this_machine(host: str) -> bool:
     address = _ip(host)
-    return host == "localhost" if address is None else address.is_loopback
+    if address is None:
+        return f".{host}".rstrip(".").endswith(".localhost")  # RFC 6761, section 6.3
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
 
 
 def _is_listed(address: Address, direct: str) -> bool:

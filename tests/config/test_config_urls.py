@@ -40,6 +40,8 @@ def test_endpoints(value: str) -> None:
         "user@collector:4317",
         "collector:4317/v1/metrics",
         "collector:99999",
+        "collector:0",
+        "http://collector:0",
         "grpc://collector:4317",
         "unix:",
         "unix:otlp.sock",

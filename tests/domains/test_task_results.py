@@ -18,6 +18,7 @@ import rq
 import rq.exceptions
 import taskiq
 import taskiq.exceptions
+import trio
 import typer
 from celery import Celery
 
@@ -136,6 +137,59 @@ def test_a_timeout_of_a_client_is_a_timeout(recorded):
     assert recorded.points("task.dependency.duration")[0][0]["task.dependency.result"] == "timeout"
 
 
+def test_trio_cancels_and_ends_for_its_time(recorded):
+    async def job(seconds):
+        with trio.fail_after(seconds):
+            async with tasks.task("job"):
+                await trio.sleep_forever()
+
+    async def dropped():
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await job(60)
+
+    async def late():
+        async with tasks.task("outer"):
+            await job(0)
+
+    trio.run(dropped)
+    with pytest.raises(trio.TooSlowError):
+        trio.run(late)
+    assert runs(recorded) == {("cancelled", "trio.Cancelled"): 2, ("timeout", "trio.TooSlowError"): 1}
+    assert exceptions(recorded) == {"trio.TooSlowError": 1}
+
+
+async def _late():
+    with trio.fail_after(0):
+        await trio.sleep_forever()
+
+
+async def _fail():
+    raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("together", "result"),
+    [
+        ((trio.sleep_forever, trio.sleep_forever), "cancelled"),
+        ((_late, trio.sleep_forever), "timeout"),
+        ((_fail, trio.sleep_forever), "failure"),
+    ],
+)
+def test_a_group_is_cancelled_or_late_where_all_in_it_are(recorded, together, result):
+    async def job():
+        with trio.CancelScope() as scope:
+            async with tasks.task("job"), trio.open_nursery() as nursery:
+                for each in together:
+                    nursery.start_soon(each)
+                if result == "cancelled":
+                    scope.cancel()
+
+    with contextlib.suppress(Exception):
+        trio.run(job)
+    assert [ended for ended, _ in runs(recorded)] == [result]
+
+
 def test_celery_tries_again_ignores_and_rejects(recorded):
     app = Celery("service", broker="memory://")
 
@@ -217,11 +271,14 @@ def test_rq_is_told_by_what_a_job_returns(recorded):
     async def async_job(result):
         return result
 
-    again = rq.Retry(max=3)
-    assert job(again) is again
-    assert asyncio.run(async_job(again)) is again
+    class Soon(rq.Retry):
+        pass
+
+    for again in (rq.Retry(max=3), Soon(max=3)):
+        assert job(again) is again
+        assert asyncio.run(async_job(again)) is again
     assert job(ValueError("a value, not raised")).args
-    assert runs(recorded) == {("retry", None): 2, ("success", None): 1}
+    assert runs(recorded) == {("retry", None): 4, ("success", None): 1}
 
 
 def test_a_program_of_typer_that_is_done_is_a_success(recorded):

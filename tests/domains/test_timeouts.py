@@ -13,6 +13,8 @@ import urllib.request
 from typing import TYPE_CHECKING, NoReturn
 
 import aiohttp
+import anyio
+import anyio.lowlevel
 import asyncpg
 import billiard.exceptions
 import celery.exceptions
@@ -22,6 +24,7 @@ import gevent
 import grpc
 import httpx
 import httpx2
+import pexpect
 import psycopg
 import psycopg2
 import pymysql
@@ -32,6 +35,7 @@ import rq.exceptions
 import rq.timeouts
 import sqlalchemy.exc
 import taskiq
+import trio
 import urllib3
 from sqlalchemy import create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -189,6 +193,7 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
         grpc.FutureTimeoutError(),
         gevent.Timeout(1),
         httpx.PoolTimeout("late"),
+        pexpect.TIMEOUT("late"),
         httpx.WriteTimeout("late"),
         psycopg.errors.ConnectionTimeout(),
         psycopg2.OperationalError("connection to server failed: timeout expired"),
@@ -204,6 +209,7 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
         sqlalchemy.exc.TimeoutError(),
         sqlalchemy.exc.OperationalError("SELECT 1", {}, TimeoutError()),
         taskiq.TaskiqResultTimeoutError(timeout=1),
+        trio.TooSlowError(),
         urllib.error.URLError(TimeoutError()),
     ],
     ids=lambda error: f"{type(error).__module__}.{type(error).__name__}",
@@ -239,6 +245,28 @@ def test_every_librarys_timeout_is_one(error) -> None:
 )
 def test_what_only_speaks_of_time_is_none(error) -> None:
     assert not is_timeout(error)
+
+
+@pytest.mark.parametrize(
+    ("errors", "timeout"),
+    [
+        ([httpx.ReadTimeout("late")], True),
+        ([httpx.ReadTimeout("late"), TimeoutError()], True),
+        ([httpx.ReadTimeout("late"), ValueError()], False),
+    ],
+)
+def test_a_group_is_a_timeout_where_all_are(errors, timeout) -> None:
+    async def fail(error: Exception) -> NoReturn:
+        with anyio.CancelScope(shield=True):
+            await anyio.lowlevel.checkpoint()
+            raise error
+
+    async def together() -> None:
+        async with anyio.create_task_group() as group:
+            for error in errors:
+                group.start_soon(fail, error)
+
+    assert is_timeout(raised_by(lambda: asyncio.run(together()))) is timeout
 
 
 def test_what_cannot_be_read_says_nothing() -> None:

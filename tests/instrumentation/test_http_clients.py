@@ -25,6 +25,7 @@ from otelbridge.errors import ConfigError, MissingDependencyError
 from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.http import instrument_clients
 from otelbridge.instrumentation.http.clients import libraries
+from otelbridge.instrumentation.http.clients.exchange import Exchange, keep, kept, take
 from otelbridge.instrumentation.http.clients.exchanges import Exchanges
 from otelbridge.metrics.switch import switch
 from tests.instrumentation.outgoing import CALLS, NAMES, Server, refused
@@ -174,6 +175,45 @@ async def test_init_finds_every_client(server) -> None:
         f'{COUNT}{{error_type="404",http_request_method="GET",http_response_status_code="404",'
         f'server_address="127.0.0.1",server_port="{server.port}"}} {len(CALLS)}'
     )
+
+
+AFTERWARDS = """
+import asyncio, sys, otelbridge
+libraries = {"aiohttp", "httpx", "httpx2", "requests", "urllib3"}
+options = otelbridge.PrometheusOptions(mode="server", port=0)
+finders = list(sys.meta_path)
+otelbridge.init(prometheus=options, workers="separate")
+otelbridge.shutdown()
+assert sys.meta_path == finders
+bridge = otelbridge.init(prometheus=options, workers="separate")
+assert not libraries & sys.modules.keys()
+from tests.instrumentation.outgoing import CALLS
+for _, call in CALLS.values():
+    asyncio.run(call(sys.argv[1]))
+name = "http_client_request_duration_seconds_count"
+(count,) = [line.rpartition(" ")[2] for line in bridge.render().splitlines() if line.startswith(name)]
+print(count)
+otelbridge.shutdown()
+asyncio.run(call(sys.argv[1]))
+"""
+
+
+def test_libraries_are_left_to_the_application_to_import(server) -> None:
+    command = [sys.executable, "-W", "error", "-c", AFTERWARDS, f"{server.url}/answer"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (told.stdout.strip(), told.returncode) == (str(len(CALLS)), 0), told.stderr
+
+
+def test_what_is_imported_after_the_end_is_left_as_it_is() -> None:
+    script = """
+from otelbridge.instrumentation.http import instrument_clients
+registration = instrument_clients(("auto",))
+registration.close()
+import httpx, urllib3.connectionpool
+assert httpx.HTTPTransport.handle_request.__module__ == "httpx._transports.default"
+assert urllib3.connectionpool.HTTPConnectionPool._make_request.__module__ == "urllib3.connectionpool"
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", script], timeout=120, check=True)
 
 
 def test_refusals() -> None:
@@ -345,6 +385,25 @@ def test_a_proxy_that_is_not_there(instrument, recorded) -> None:
         "server.port": 443,
         "error.type": "urllib3.exceptions.NewConnectionError",
     }
+
+
+def test_what_another_thread_takes_first_is_taken_once() -> None:
+    class Answer:
+        """Its exchange is taken by somebody else in the moment it is looked at."""
+
+        def __getattribute__(self, name: str) -> object:
+            found = super().__getattribute__(name)
+            if found is exchange:
+                del super().__getattribute__("__dict__")[name]
+            return found
+
+    exchange, answer = Exchange(("GET", "shop.example", 80)), Answer()
+    keep(answer, exchange)
+    assert kept(answer) is exchange
+    assert take(answer) is None
+    keep(answer, exchange)
+    assert take(answer) is exchange
+    assert take(answer) is None
 
 
 async def test_another_provider(call, server, recorded) -> None:

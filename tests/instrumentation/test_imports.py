@@ -1,7 +1,9 @@
 import importlib
+import importlib.util
 import inspect
 import sys
 import threading
+import warnings
 
 import pytest
 
@@ -80,6 +82,56 @@ def test_a_module_that_cannot_be_had_or_executed_is_not_given(name, tmp_path):
     assert seen == []
     for each in waiting:
         each.close()
+
+
+def test_until_then_its_loader_can_be_asked(name):
+    waiting = when_imported(name, lambda module: None)
+    loader = importlib.util.find_spec(name).loader
+    assert loader.get_source(name) == SOURCE
+    assert not loader.is_package(name)
+    waiting.close()
+
+
+class OfEarlierPythons:
+    """As finders were before `find_spec`; Python passes them over, and libraries still bring some along."""
+
+    def find_module(self, _name, _path=None):
+        return None
+
+
+def test_a_finder_that_finds_no_specs_is_passed_over(name, monkeypatch):
+    seen = []
+    monkeypatch.setattr(sys, "meta_path", [OfEarlierPythons(), *sys.meta_path])
+    waiting = when_imported(name, seen.append)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # Python's own, at each import
+        module = importlib.import_module(name)
+    waiting.close()
+    monkeypatch.undo()
+    assert seen == [module]
+
+
+class LoaderOfEarlierPythons:
+    """As loaders were before `exec_module`."""
+
+    def load_module(self, name):
+        module = sys.modules[name] = type(sys)(name)
+        module.__loader__ = self
+        module.__file__ = "nowhere"
+        return module
+
+
+def test_a_loader_that_executes_no_modules_is_left_as_it_is(name, monkeypatch):
+    class Finder:
+        def find_spec(self, fullname, _path, _target=None):
+            return importlib.machinery.ModuleSpec(fullname, LoaderOfEarlierPythons()) if fullname == name else None
+
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    waiting = when_imported(name, lambda module: None)
+    spec = importlib.util.find_spec(name)
+    waiting.close()
+    monkeypatch.undo()
+    assert type(spec.loader) is LoaderOfEarlierPythons
 
 
 def test_a_module_that_another_thread_is_importing_is_awaited(name, tmp_path):

@@ -271,6 +271,20 @@ def test_connections_that_are_shared_are_counted_by_use(recorded, make):
     assert {value for a, value in recorded.points(COUNT) if a["db.client.connection.state"] == "used"} == {0}
 
 
+@pytest.mark.parametrize("pool", [NullPool, QueuePool])
+def test_engines_that_share_a_pool_count_it_each(recorded, make, pool):
+    first = make(poolclass=pool)
+    second = make(pool=first.pool)
+    for engine in (first, second, second):
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+            used = [value for a, value in recorded.points(COUNT) if a["db.client.connection.state"] == "used"]
+            assert used == [1, 1]
+    assert {value for a, value in recorded.points(COUNT) if a["db.client.connection.state"] == "used"} == {0}
+    assert sorted(count for _, (count, _) in recorded.points(USE)) == [3, 3]
+    assert outcomes(recorded) == {"rollback": 3}
+
+
 def test_twice_is_once(recorded, engine):
     first, second = instrument_engine(engine), instrument_engine(engine.execution_options(schema_translate_map={}))
     assert first is second

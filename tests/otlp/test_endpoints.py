@@ -139,4 +139,9 @@ def test_a_socket_through_the_front_door(path, protocol) -> None:
 def test_the_zone_of_an_ipv6_address_reaches_grpc() -> None:
     found = grpc_endpoint("http://[fe80::1%25eth0]:4317")
     assert isinstance(found, GrpcEndpoint)
-    assert found.target == "[fe80::1%25eth0]:4317"
+    assert found.target == "dns:///[fe80::1%25eth0]:4317"
+
+
+@pytest.mark.parametrize("host", ["unix", "dns", "ipv4", "ipv6", "xds"])
+def test_a_host_may_be_called_as_grpc_calls_a_way_to_resolve_names(host) -> None:
+    assert grpc_endpoint(f"{host}:4317").target == grpc_endpoint(f"http://{host}:4317").target == f"dns:///{host}:4317"

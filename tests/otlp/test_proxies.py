@@ -86,6 +86,7 @@ def test_the_variables(monkeypatch, said, http, https, grpc) -> None:
         ("10.1.2.3:4318", "10.1.2.3", True),
         ("10.1.2.3:80", "10.1.2.3", False),
         ("2.3", "10.1.2.3", False),
+        pytest.param("collector.example:" + 5000 * "9", "collector.example", False, id="no port"),
         ("10.0.0.0/99", "10.1.2.3", False),
         ("fd00::1", "fd00::1", True),
         ("[fd00::1]", "fd00::1", True),
@@ -123,7 +124,10 @@ def test_no_proxy_is_read_as_requests_does(host: str, no_proxy: str) -> None:
         assert mine is bool(should_bypass_proxies(f"http://{host}:4318/", None))
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.8.9.1", "::1"])
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::", "localhost.", "shop.localhost"],
+)
 def test_this_machine_is_reached_directly_unless_a_proxy_is_set(monkeypatch, host) -> None:
     monkeypatch.setenv("all_proxy", "http://proxy:1")
     for kind in (HTTP, HTTPS, GRPC):

@@ -15,8 +15,6 @@ from otelbridge.instrumentation.sqlalchemy.series import Series
 if TYPE_CHECKING:
     from sqlalchemy.pool import Pool
 
-_TAKEN = "otelbridge.taken"
-
 
 class Checkouts:
     """The comings and goings of the pools of one engine, of which `Engine.dispose` makes ever new ones.
@@ -31,6 +29,8 @@ class Checkouts:
             Series(recorder, self._attributes)
             for recorder in (records.CONNECTION_WAIT_TIME, records.CONNECTION_USE_TIME, records.CONNECTION_CREATE_TIME)
         )
+        # Engines may share a pool, and with it what its connections remember.
+        self._key = ("otelbridge.taken", pool_name)
         self.taken: dict[int, None] = {}
         """Connections that are in use, by identity, for pools that do not count them."""
         self._patches: Patches | None = None
@@ -54,7 +54,7 @@ class Checkouts:
         """Record the use of a connection; a listener of the pool."""
         try:
             # A StaticPool lends one connection to several at once, and takes it back once.
-            uses: dict[int, float] = record.info.pop(_TAKEN, {})
+            uses: dict[int, float] = record.info.pop(self._key, {})
             now = perf_counter()
             for token, begin in uses.items():
                 self.taken.pop(token, None)
@@ -92,7 +92,7 @@ class Checkouts:
         try:
             token = id(connection)
             # A SingletonThreadPool hands out the same loan again; it began with the first.
-            connection.info.setdefault(_TAKEN, {}).setdefault(token, now)
+            connection.info.setdefault(self._key, {}).setdefault(token, now)
             self.taken[token] = None
         except Exception as error:
             _report(error)

@@ -22,6 +22,7 @@ _SWITCHING_PROTOCOLS = 101
 _CLIENT_ERROR = 400
 _MAX_SETS = 1000
 _KEPT = "_otelbridge_exchange"
+_NOTHING: dict[str, Any] = {}
 
 _meter = DomainMeter(catalogue.DOMAIN)
 _duration = _meter.recorder(catalogue.CLIENT_REQUEST_DURATION)
@@ -105,11 +106,8 @@ def kept(holder: Any) -> Exchange | None:
 
 
 def take(holder: Any) -> Exchange | None:
-    """Take away what `keep` left, if anything."""
-    exchange = kept(holder)
-    if exchange is not None:
-        delattr(holder, _KEPT)
-    return exchange
+    """Take away what `keep` left, if anything. Of several threads one gets it."""
+    return getattr(holder, "__dict__", _NOTHING).pop(_KEPT, None)
 
 
 def active() -> bool:

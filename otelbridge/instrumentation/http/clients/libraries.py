@@ -12,7 +12,8 @@ from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.propagators.textmap import default_setter
 from opentelemetry.trace import NoOpTracerProvider
 
-from otelbridge.diagnostics import warn_once
+from otelbridge.concurrency import forks
+from otelbridge.diagnostics import late_warnings, warn_once
 from otelbridge.domains.recording import Registration
 from otelbridge.errors import unknown_name
 from otelbridge.instrumentation import discovery
@@ -21,6 +22,7 @@ from otelbridge.instrumentation.http.clients.exchanges import Exchanges
 from otelbridge.instrumentation.http.clients.official import Official
 from otelbridge.instrumentation.http.exclusion import user_patterns
 from otelbridge.instrumentation.http.stability import choose_stable_conventions, stable_conventions_wanted
+from otelbridge.instrumentation.imports import when_imported
 from otelbridge.instrumentation.patches import Patches
 from otelbridge.metrics._sdk import global_meter_provider
 from otelbridge.metrics.switch import switch
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
 _OURS = "_otelbridge_measured"
+# Of what is replaced: a library may be imported while another thread ends the measuring.
+_lock = forks.lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,11 @@ _MODULES: dict[str, ModuleType] = {"httpx": httpx, "httpx2": httpx, "urllib3": u
 def instrument_clients(names: Iterable[str], tracer_provider: TracerProvider | None = None) -> Registration:
     """Record the requests HTTP libraries make, in the stable HTTP conventions.
 
-    Every request that is sent counts once, with the status code of its answer or the exception it failed with; so do
-    retries and redirects. The current context goes along. Not recorded are requests under ``suppress_instrumentation``,
-    as exporters make them, and those the user's ``OTEL_PYTHON_EXCLUDED_URLS`` names. Where the user's
-    ``OTEL_SEMCONV_STABILITY_OPT_IN`` asks for old conventions, the official instrumentations record instead.
+    A library is measured as soon as the application imports it. Every request that is sent counts once, with the status
+    code of its answer or the exception it failed with; so do retries and redirects. The current context goes along. Not
+    recorded are requests under ``suppress_instrumentation``, as exporters make them, and those the user's
+    ``OTEL_PYTHON_EXCLUDED_URLS`` names. Where the user's ``OTEL_SEMCONV_STABILITY_OPT_IN`` asks for old conventions,
+    the official instrumentations record instead.
 
     Args:
         names: ``httpx``, ``httpx2``, ``requests``, ``urllib3``, ``aiohttp-client``; or ``auto`` for those that are
@@ -111,19 +116,11 @@ def _measure_all(chosen: Sequence[_Library], undo: ExitStack) -> Sequence[tuple[
     by_package: dict[str, list[Official]] = {}
     for library in chosen:
         by_package.setdefault(library.package, []).append(library.official)
-    measured: list[tuple[Exchanges, Sequence[Official]]] = []
-    for package, officials in by_package.items():
-        exchanges = _measure(package, officials, undo)
-        if exchanges is not None:
-            measured.append((exchanges, officials))
-    return measured
+    return [(_measure(package, officials, undo), officials) for package, officials in by_package.items()]
 
 
-def _measure(package: str, officials: Sequence[Official], undo: ExitStack) -> Exchanges | None:
+def _measure(package: str, officials: Sequence[Official], undo: ExitStack) -> Exchanges:
     module: Any = _MODULES[package]
-    targets = module.targets(package)
-    if _OURS in vars(targets[0]):  # by an earlier call, or under another name: httpx2 can stand in for httpx
-        return None
     exchanges = Exchanges(
         module.describe,
         module.url,
@@ -131,32 +128,48 @@ def _measure(package: str, officials: Sequence[Official], undo: ExitStack) -> Ex
         setter=urllib3.KeywordSetter() if package == "urllib3" else default_setter,
         suppressing=[_LIBRARIES[name].official for name in ("requests", "urllib3")] if package == "urllib3" else (),
     )
-    patches = tuple(map(Patches, targets))
-    module.replace(package, patches, exchanges)
-    setattr(targets[0], _OURS, True)
+    replaced = ExitStack()
+
+    def replace(_module: ModuleType) -> None:
+        with late_warnings, _lock:
+            if exchanges.open:
+                _replace(package, officials, exchanges, replaced)
 
     def rest() -> None:
-        exchanges.open = False
-        delattr(targets[0], _OURS)
-        for each in patches:
-            each.undo()
+        with late_warnings, _lock:
+            exchanges.open = False
+            replaced.close()
 
+    undo.callback(rest)
+    undo.callback(when_imported(package, replace).close)
+    return exchanges
+
+
+def _replace(package: str, officials: Sequence[Official], exchanges: Exchanges, undo: ExitStack) -> None:
+    module: Any = _MODULES[package]
+    targets = module.targets(package)
+    if _OURS in vars(targets[0]):  # by an earlier call, or under another name: httpx2 can stand in for httpx
+        return
+    patches = tuple(map(Patches, targets))
+    for each in patches:
+        undo.callback(each.undo)
+    module.replace(package, patches, exchanges)
     missing = [name for each in patches for name in each.missing]
     if missing:
-        rest()
+        undo.close()
         warn_once(
             ("http.client", package),
             "The installed version of %s has no %s; its requests are not recorded. Install one that otelbridge knows.",
             package,
             ", ".join(missing),
         )
-        return None
-    undo.callback(rest)
+        return
+    setattr(targets[0], _OURS, True)
+    undo.callback(delattr, targets[0], _OURS)
     for official in officials:
         undo.callback(switch.mute(official.module, partial(_say_muted, official)))
         if official.active():
             _say_muted(official)
-    return exchanges
 
 
 def _say_muted(official: Official) -> None:
