@@ -30,7 +30,7 @@ def tell_of_owner() -> None:
     if provider is not None:
         warn_once(
             ("meter provider", "global"),
-            "The process has a global meter provider already, a %s: what other libraries measure goes there and stays "
+            "The process has a global meter provider already (%s): what other libraries measure goes there and stays "
             "with its owner. What otelbridge measures is shown and pushed by otelbridge. To have both together, call "
             "init() before that provider is set, or record to it with "
             "init(meter_provider=opentelemetry.metrics.get_meter_provider()).",

@@ -73,8 +73,8 @@ class ApplicationFinder:
                 self._found(app)
             except Exception as error:  # telemetry never raises into the application
                 warn_once(
-                    ("application", "found"),
-                    "An application that was found is not instrumented, or does not serve the metrics: %s",
+                    ("application", "found", str(error)),
+                    "With an application that was found something does not work: %s",
                     error,
                 )
         return True

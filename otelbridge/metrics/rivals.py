@@ -56,9 +56,10 @@ def _scope_of(instrument: Any) -> str:
 def _report(rival: Any, kept: Any) -> None:
     warn_once(
         ("rivals", _scope_of(rival), _scope_of(kept)),
-        "The scope %s observes %s, which %s observes too: its values are left out, here and where the two have other "
-        "names in common. Switch one of them off.",
+        "The scopes %s and %s both observe %s: of this name, and of any other that they have in common, the values of "
+        "%s are left out. Switch one of the two off.",
         _scope_of(rival),
-        rival.name,
         _scope_of(kept),
+        rival.name,
+        _scope_of(rival),
     )

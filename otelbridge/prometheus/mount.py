@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from otelbridge.prometheus.serving import AsgiEndpoint
 
 
+_ANOTHER_PATH = "Give the metrics another path with prometheus=PrometheusOptions(path=...) or OTELBRIDGE_PROMETHEUS_PATH"
+
+
 def serves(app: Any, path: str) -> bool:
     """Tell whether an application has a route of exactly this path.
 
@@ -90,13 +93,12 @@ def _check_shows(route: BaseRoute, path: str, registry: Any) -> None:
     if shown is None:
         raise ConfigError(
             f"The application serves {path} already",
-            "Give the metrics another path with prometheus=PrometheusOptions(path=...), or remove that route",
+            f"{_ANOTHER_PATH}, or remove that route",
         )
     if shown is not registry:
         raise ConfigError(
             f"The application shows a registry of prometheus_client at {path}, which otelbridge does not show",
-            "Have it shown with init(prometheus_client=registry), or give the metrics another path with "
-            "prometheus=PrometheusOptions(path=...)",
+            f"Have it shown with init(prometheus_client=registry). {_ANOTHER_PATH} otherwise",
         )
     inform(
         "The application shows prometheus_client's registry at %s; otelbridge does so now, with its own metrics.", path

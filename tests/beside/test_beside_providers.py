@@ -50,7 +50,7 @@ def test_a_global_provider_keeps_what_others_measure_and_ours_is_ours() -> None:
     found = outcome(_GLOBAL, "theirs", "ours")
     assert found.told == [_OURS, ["library.calls"]]
     (line,) = found.lines_of("otelbridge")
-    assert "has a global meter provider already, a opentelemetry.sdk.metrics" in line
+    assert "has a global meter provider already (opentelemetry.sdk.metrics" in line
     assert "init(meter_provider=opentelemetry.metrics.get_meter_provider())" in line
 
 
