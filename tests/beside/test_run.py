@@ -278,3 +278,39 @@ def test_opentelemetry_instrument_does_without_otelbridge_where_it_is_not_named(
         server.send(signal.SIGINT)
         server.process.wait(60)
         assert '"name": "GET /users/{number}"' in server.log()  # the other configurator has done its work
+
+
+_DETECTOR = """
+import os, subprocess, sys
+from opentelemetry.sdk.resources import Resource, ResourceDetector
+
+class Asking(ResourceDetector):
+    '''Asks a command that is written in Python, as cloud providers' are.'''
+
+    def detect(self):
+        with open(os.environ["ASKED"], "a") as file:
+            file.write("once\\n")
+        if os.path.getsize(os.environ["ASKED"]) < 20:
+            subprocess.run([sys.executable, "-c", ""], check=True)
+        return Resource({"asked": "yes"})
+"""
+
+
+def test_what_is_started_while_otelbridge_starts_does_not_start_it_again(tmp_path, environment) -> None:
+    site, asked = tmp_path / "site", tmp_path / "asked"
+    metadata = site / "asking-1.dist-info"
+    metadata.mkdir(parents=True)
+    (site / "asking.py").write_text(_DETECTOR)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: asking\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[opentelemetry_resource_detector]\nasking = asking:Asking\n")
+    path = os.pathsep.join(map(str, (site, ROOT)))
+    more = {"PYTHONPATH": path, "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "asking", "ASKED": str(asked)}
+    ended = subprocess.run(
+        [*RUN, sys.executable, "-c", "import os; print(os.environ['PYTHONPATH'])"],
+        env=clean_environment({**environment, **more}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.read_text() == "once\n"
+    assert ended.stdout == f"{os.pathsep.join((str(HOOK), path))}\n"  # which the program's own programs have
