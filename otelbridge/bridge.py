@@ -189,7 +189,7 @@ class Bridge:
         return unless_refused("shutdown()", lambda: self.end(timeout))
 
     def end(self, timeout: float) -> bool:
-        """Do what `shutdown` does, for who has seen to it that nothing of it is in the middle."""
+        """Do what `shutdown` does; the caller has made sure that this thread is in no scrape, flush or end."""
         self.running = False
         deadline = monotonic() + timeout
         with self._undo:  # also when somebody has no patience for the last push

@@ -1,7 +1,7 @@
 """Observables of several scopes that measure the same one thing: the machine, the process, the interpreter.
 
-Of a name that stands for what there is once in a process, what several scopes observe is not several things: added up
-it would be wrong. Of any other name it may well be, as with two libraries that each have pools.
+A name such as ``process.memory.usage`` stands for one thing in a process: what several scopes observe of it must not be
+added up. Any other name may stand for several things, such as the pools of two libraries.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from otelbridge.prometheus.serving import AsgiEndpoint
 
 
-_ANOTHER_PATH = "Give the metrics another path with prometheus=PrometheusOptions(path=...) or OTELBRIDGE_PROMETHEUS_PATH"
+_ANOTHER_PATH = (
+    "Give the metrics another path with prometheus=PrometheusOptions(path=...) or OTELBRIDGE_PROMETHEUS_PATH"
+)
 
 
 def serves(app: Any, path: str) -> bool:
