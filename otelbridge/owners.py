@@ -91,7 +91,8 @@ def _mode(config: Config, provider: MeterProvider, app: Any, *, asked: bool) -> 
     if mode == "off" or not (asked or app is not None):
         return "off"
     if reader_host(provider) is None:
-        problem = f"A {_class_of(provider)} takes no further reader, so that otelbridge cannot show what it holds"
+        name = _class_of(provider)
+        problem = f"The meter provider ({name}) takes no further reader, so that otelbridge cannot show what it holds"
         if asked:
             raise ConfigError(problem, "Pass the SDK's MeterProvider, or leave prometheus= out")
         warn("%s. Pass the SDK's MeterProvider for an endpoint.", problem)

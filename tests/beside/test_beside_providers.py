@@ -125,9 +125,9 @@ def test_a_port_is_opened_for_a_provider_of_the_sdk_only_when_asked_for() -> Non
 
 def test_another_provider_takes_no_reader(app, caplog) -> None:
     assert otelbridge.init(app=app, meter_provider=_Silent()).metrics_url is None
-    assert "_Silent takes no further reader" in caplog.text
+    assert "_Silent) takes no further reader" in caplog.text
     otelbridge.shutdown()
-    with pytest.raises(ConfigError, match=r"_Silent takes no further reader.*Pass the SDK's MeterProvider"):
+    with pytest.raises(ConfigError, match=r"_Silent\) takes no further reader.*Pass the SDK's MeterProvider"):
         otelbridge.init(app=app, meter_provider=_Silent(), prometheus="app")
 
 
