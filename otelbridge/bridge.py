@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -189,7 +190,7 @@ class Bridge:
         return unless_refused("shutdown()", lambda: self.end(timeout))
 
     def end(self, timeout: float) -> bool:
-        """Do what `shutdown` does, for who has seen to it that nothing of it is in the middle."""
+        """Do what `shutdown` does; the caller has made sure that this thread is in no scrape, flush or end."""
         self.running = False
         deadline = monotonic() + timeout
         with self._undo:  # also when somebody has no patience for the last push
@@ -241,7 +242,7 @@ class Bridge:
             undo.callback(read_provider(theirs, pull.reader))
         undo.callback(pull.close)
         registry = self.config.prometheus_client if theirs is None else False
-        self._places = places = Places(pull, shown_registry(registry))
+        self._places = places = Places(pull, partial(shown_registry, registry))
         undo.callback(places.close)
         if self.attached.app is not None:
             places.serve_on(self.attached.app)

@@ -30,7 +30,7 @@ def tell_of_owner() -> None:
     if provider is not None:
         warn_once(
             ("meter provider", "global"),
-            "The process has a global meter provider already, a %s: what other libraries measure goes there and stays "
+            "The process has a global meter provider already (%s): what other libraries measure goes there and stays "
             "with its owner. What otelbridge measures is shown and pushed by otelbridge. To have both together, call "
             "init() before that provider is set, or record to it with "
             "init(meter_provider=opentelemetry.metrics.get_meter_provider()).",
@@ -91,7 +91,8 @@ def _mode(config: Config, provider: MeterProvider, app: Any, *, asked: bool) -> 
     if mode == "off" or not (asked or app is not None):
         return "off"
     if reader_host(provider) is None:
-        problem = f"A {_class_of(provider)} takes no further reader, so that otelbridge cannot show what it holds"
+        name = _class_of(provider)
+        problem = f"The meter provider ({name}) takes no further reader, so that otelbridge cannot show what it holds"
         if asked:
             raise ConfigError(problem, "Pass the SDK's MeterProvider, or leave prometheus= out")
         warn("%s. Pass the SDK's MeterProvider for an endpoint.", problem)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from otelbridge.automatic import HOOK
@@ -51,20 +53,37 @@ def run(arguments: argparse.Namespace) -> int:
         Never.
 
     Raises:
-        ConfigError: There is no such program, or a setting cannot be used.
+        ConfigError: There is no such program, it cannot be run, or a setting cannot be used.
     """
     program: list[str] = arguments.program
-    found = shutil.which(program[0]) if program else None
-    if found is None:
-        problem = f"There is no program {program[0]!r}" if program else "No program is named"
-        raise ConfigError(problem, "Write what is to be run, for instance: otelbridge run uvicorn app:app")
+    found = _find(program)
     decide_automatically()
     for name in _IGNORED:
         number = getattr(signal, name, None)
         if number is not None:
             signal.signal(number, signal.SIG_DFL)
     sys.stdout.flush()
-    os.execve(found, program, _hooked(os.environ))  # noqa: S606  # what the user wrote, without a shell
+    try:
+        os.execve(found, program, _hooked(os.environ))  # noqa: S606  # what the user wrote, without a shell
+    except OSError as error:
+        raise _no_program(program, error.strerror or str(error)) from error
+
+
+def _find(program: list[str]) -> str:
+    found = shutil.which(program[0]) if program else None
+    if found is not None:
+        return found
+    if program and Path(program[0]).is_file():
+        raise _no_program(program, "it is not executable, or not on the PATH")
+    problem = f"There is no program {program[0]!r}" if program else "No program is named"
+    raise ConfigError(problem, "Write what is to be run, for instance: otelbridge run uvicorn app:app")
+
+
+def _no_program(program: list[str], reason: str) -> ConfigError:
+    return ConfigError(
+        f"{program[0]!r} cannot be run as a program ({reason})",
+        f"Name what runs it in front of it, for instance: otelbridge run python {shlex.join(program)}",
+    )
 
 
 def _hooked(environ: Mapping[str, str]) -> dict[str, str]:

@@ -71,7 +71,7 @@ def settings_from_environment(environ: Mapping[str, str], *, alone: bool = True)
 
 
 def _reject_unknown(environ: Mapping[str, str]) -> None:
-    known = {variable.name for variable in VARIABLES if variable.name.startswith(_PREFIX)} | OTHERS
+    known = {variable.name for variable in VARIABLES} | OTHERS
     for name in sorted(environ):
         if name.startswith(_PREFIX) and name not in known:
             raise unknown_name("environment variable", name, known)

@@ -3,6 +3,7 @@
 # The folder is no package: all that is to be found in it is this name.
 from __future__ import annotations
 
+import os
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
@@ -24,10 +25,20 @@ def _start() -> None:
         from otelbridge.automatic import start
     except ImportError as error:  # an interpreter of another environment
         sys.stderr.write(f"otelbridge is not started: {sys.executable} cannot import it ({error})\n")
-    else:
+        return
+    # A resource detector may run a Python program, which would start it again, and so on.
+    hooked = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(_without_this(hooked.split(os.pathsep)))
+    try:
         start()
+    finally:
+        os.environ["PYTHONPATH"] = hooked
 
 
-sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _HERE]
+def _without_this(entries: list[str]) -> list[str]:
+    return [entry for entry in entries if Path(entry).resolve() != _HERE]
+
+
+sys.path[:] = _without_this(sys.path)
 _start()
 _run_hidden()

@@ -23,7 +23,7 @@ _KINDS = {"starlette.applications": "Starlette", "fastapi.applications": "FastAP
 
 
 class ApplicationFinder:
-    """Tells of every application once, but not of those that are mounted in others. Starlette is not imported by it.
+    """Tells of every application once, but not of those that are mounted in others. It imports no framework itself.
 
     Args:
         found: Called with the application, before its first request or its start-up. What it raises is reported.
@@ -49,8 +49,8 @@ class ApplicationFinder:
 
         async def __call__(app: Any, scope: Any, receive: Any, send: Any) -> None:  # noqa: N807  # it is in its place
             if self._is_new(app, scope) and scope["type"] != "lifespan":
-                # Once more from the beginning, which what was just put around the application has a part in.
-                await type(app).__call__(app, scope, receive, send)
+                # The class's current method, since what measures the application may just have been put there.
+                await kind.__call__(app, scope, receive, send)
             else:
                 await plain(app, scope, receive, send)
 
@@ -62,7 +62,7 @@ class ApplicationFinder:
         self._undo.callback(undo)
 
     def _is_new(self, app: Any, scope: Any) -> bool:
-        # One that is mounted finds the outer one there.
+        # A mounted application finds the outer one in the scope.
         if self._closed or app in self._known or "app" in scope:
             return False
         with late_warnings, self._lock:
@@ -73,8 +73,8 @@ class ApplicationFinder:
                 self._found(app)
             except Exception as error:  # telemetry never raises into the application
                 warn_once(
-                    ("application", "found"),
-                    "An application that was found is not instrumented, or does not serve the metrics: %s",
+                    ("application", "found", str(error)),
+                    "With an application that was found something does not work: %s",
                     error,
                 )
         return True

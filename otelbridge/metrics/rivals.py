@@ -1,7 +1,7 @@
 """Observables of several scopes that measure the same one thing: the machine, the process, the interpreter.
 
-Of a name that stands for what there is once in a process, what several scopes observe is not several things: added up
-it would be wrong. Of any other name it may well be, as with two libraries that each have pools.
+A name such as ``process.memory.usage`` stands for one thing in a process: what several scopes observe of it must not be
+added up. Any other name may stand for several things, such as the pools of two libraries.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ def _scope_of(instrument: Any) -> str:
 def _report(rival: Any, kept: Any) -> None:
     warn_once(
         ("rivals", _scope_of(rival), _scope_of(kept)),
-        "The scope %s observes %s, which %s observes too: its values are left out, here and where the two have other "
-        "names in common. Switch one of them off.",
+        "The scopes %s and %s both observe %s: of this name, and of any other that they have in common, the values of "
+        "%s are left out. Switch one of the two off.",
         _scope_of(rival),
-        rival.name,
         _scope_of(kept),
+        rival.name,
+        _scope_of(rival),
     )

@@ -119,7 +119,7 @@ def _free_seat(provider: trace.TracerProvider) -> Seat | None:
         return seat_at(provider)
     warn_once(
         ("tracer provider", "global"),
-        "The process has a tracer provider already, a %s.%s: spans go where its owner sends them, and otelbridge "
+        "The process has a tracer provider already (%s.%s): spans go where its owner sends them, and otelbridge "
         "exports none. To have otelbridge export them, call init() before that provider is set, or set it without "
         "span processors.",
         type(provider).__module__,

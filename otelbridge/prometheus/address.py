@@ -103,8 +103,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ConfigError(
             f"The metrics endpoint cannot listen on {authority(host, port)} ({error.strerror})",
-            "Choose another port with prometheus=PrometheusOptions(port=...), port=0 for any free one, "
-            "serve it on your application with app=..., or switch it off with prometheus=False",
+            "Choose another port with prometheus=PrometheusOptions(port=...) or OTEL_EXPORTER_PROMETHEUS_PORT (0 takes "
+            "any free one), serve it on your application with app=..., or switch it off with prometheus=False",
         ) from error
     listening.setblocking(False)
     return listening

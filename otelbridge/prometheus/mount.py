@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from otelbridge.diagnostics import inform
+from otelbridge.diagnostics import inform, warn_once
 from otelbridge.errors import ConfigError, MissingDependencyError
 from otelbridge.prometheus.client_endpoints import registry_shown_by
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from otelbridge.prometheus.serving import AsgiEndpoint
+
+
+_ANOTHER_PATH = (
+    "Give the metrics another path with prometheus=PrometheusOptions(path=...) or OTELBRIDGE_PROMETHEUS_PATH"
+)
 
 
 def serves(app: Any, path: str) -> bool:
@@ -26,15 +31,17 @@ def serves(app: Any, path: str) -> bool:
     return bool(_routes_at(path, _routes_of(app) or []))
 
 
-def mount(app: Any, path: str, endpoint: AsgiEndpoint, *, registry: Any = None) -> Callable[[], None]:
+def mount(
+    app: Any, path: str, endpoint: AsgiEndpoint, *, registry: Callable[[], Any] = lambda: None
+) -> Callable[[], None]:
     """Serve the endpoint on an application.
 
     Args:
         app: A FastAPI or Starlette application.
         path: The exact path.
         endpoint: What answers there.
-        registry: The registry of prometheus_client that the endpoint shows beside ours, if any. What the application
-            has at that path to show this registry, and nothing else, is then put behind the endpoint.
+        registry: Gives the registry of prometheus_client that the endpoint shows beside ours, or None. What the
+            application has at that path to show this registry, and nothing else, is put behind the endpoint.
 
     Returns:
         A function that takes the route away again.
@@ -48,21 +55,30 @@ def mount(app: Any, path: str, endpoint: AsgiEndpoint, *, registry: Any = None) 
     except ImportError as error:
         raise MissingDependencyError("app=", "starlette", "fastapi") from error
 
-    class EndpointRoute(Route):
-        """A route that costs the requests for others next to nothing, since it comes before all of them."""
-
-        def matches(self, scope: Any) -> tuple[Match, Any]:
-            return super().matches(scope) if scope.get("path", "").endswith(self.path) else (Match.NONE, {})
-
     routes = _routes_of(app)
     if routes is None:
         raise ConfigError(
             f"app= is a {type(app).__qualname__}, which has no routes to add {path} to",
             "Pass a FastAPI or Starlette application, or serve a port of its own with prometheus='server'",
         )
+
+    class EndpointRoute(Route):
+        """A route that costs the requests for others next to nothing, since it comes before all of them."""
+
+        looked = False
+
+        def matches(self, scope: Any) -> tuple[Match, Any]:
+            return super().matches(scope) if scope.get("path", "").endswith(self.path) else (Match.NONE, {})
+
+        async def handle(self, scope: Any, receive: Any, send: Any) -> None:
+            if not self.looked:  # by the first scrape all routes are there
+                self.looked = True
+                _tell_of_hidden(path, [each for each in routes if each not in (*ours, *theirs)], registry())
+            await super().handle(scope, receive, send)
+
     theirs = _routes_at(path, routes)
     for route in theirs:
-        _check_shows(route, path, registry)
+        _check_shows(route, path, registry())
     # What is mounted answers one character further.
     paths = [path, f"{path}/"] if any(isinstance(route, Mount) for route in theirs) else [path]
     ours = [EndpointRoute(each, endpoint, include_in_schema=False) for each in paths]
@@ -85,18 +101,25 @@ def _routes_at(path: str, routes: Sequence[BaseRoute]) -> list[BaseRoute]:
     return [route for route in routes if getattr(route, "path", None) == path]
 
 
+def _tell_of_hidden(path: str, routes: Sequence[BaseRoute], registry: Any) -> None:
+    for route in _routes_at(path, routes):
+        try:
+            _check_shows(route, path, registry)
+        except ConfigError as error:
+            warn_once(("hidden route", path), "A route that was added after init() is not reached: %s", error)
+
+
 def _check_shows(route: BaseRoute, path: str, registry: Any) -> None:
     shown = registry_shown_by(route)
     if shown is None:
         raise ConfigError(
             f"The application serves {path} already",
-            "Give the metrics another path with prometheus=PrometheusOptions(path=...), or remove that route",
+            f"{_ANOTHER_PATH}, or remove that route",
         )
     if shown is not registry:
         raise ConfigError(
             f"The application shows a registry of prometheus_client at {path}, which otelbridge does not show",
-            "Have it shown with init(prometheus_client=registry), or give the metrics another path with "
-            "prometheus=PrometheusOptions(path=...)",
+            f"Have it shown with init(prometheus_client=registry). {_ANOTHER_PATH} otherwise",
         )
     inform(
         "The application shows prometheus_client's registry at %s; otelbridge does so now, with its own metrics.", path

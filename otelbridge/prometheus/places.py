@@ -28,10 +28,10 @@ class Places:
 
     Args:
         pull: The pull path.
-        registry: The registry of prometheus_client that its page shows, if any; see `mount`.
+        registry: Gives the registry of prometheus_client that its page shows, or None; see `mount`.
     """
 
-    def __init__(self, pull: Pull, registry: Any) -> None:
+    def __init__(self, pull: Pull, registry: Callable[[], Any]) -> None:
         self._pull = pull
         self._registry = registry
         self._applications: WeakKeyDictionary[Any, Callable[[], None]] = WeakKeyDictionary()

@@ -63,8 +63,9 @@ def test_a_mounted_endpoint_of_prometheus_client_shows_ours_too(order) -> None:
         assert with_slash == page
 
 
-def test_a_log_line_says_who_serves() -> None:
-    found = outcome(_PROGRAM, "expose", "ours")
+@pytest.mark.parametrize("order", [("expose", "ours"), ("ours", "expose"), ("ours", "mount")])
+def test_a_log_line_says_who_serves(order) -> None:
+    found = outcome(_PROGRAM, *order)
     (line,) = (line for line in found.lines_of("otelbridge") if "/metrics" in line)
     assert "shows prometheus_client's registry at /metrics; otelbridge does so now" in line
 
@@ -96,6 +97,19 @@ def test_an_endpoint_of_the_user_is_not_put_out_of_the_way(app) -> None:
     app.get("/metrics")(lambda: "mine")
     with pytest.raises(ConfigError, match="serves /metrics already"):
         otelbridge.init(app=app)
+
+
+def test_an_endpoint_of_the_user_that_comes_later_is_hidden_and_the_log_says_so_once(app, caplog) -> None:
+    otelbridge.init(app=app)
+    app.get("/metrics")(lambda: "mine")
+    with TestClient(app) as client:
+        for _ in range(2):
+            assert "target_info" in client.get("/metrics").text
+    (said,) = caplog.messages
+    assert said.startswith(
+        "A route that was added after init() is not reached: The application serves /metrics already."
+    )
+    assert "OTELBRIDGE_PROMETHEUS_PATH" in said
 
 
 def test_a_registry_that_is_not_shown_keeps_its_endpoint(app) -> None:

@@ -50,7 +50,7 @@ def test_a_global_provider_keeps_what_others_measure_and_ours_is_ours() -> None:
     found = outcome(_GLOBAL, "theirs", "ours")
     assert found.told == [_OURS, ["library.calls"]]
     (line,) = found.lines_of("otelbridge")
-    assert "has a global meter provider already, a opentelemetry.sdk.metrics" in line
+    assert "has a global meter provider already (opentelemetry.sdk.metrics" in line
     assert "init(meter_provider=opentelemetry.metrics.get_meter_provider())" in line
 
 
@@ -125,9 +125,9 @@ def test_a_port_is_opened_for_a_provider_of_the_sdk_only_when_asked_for() -> Non
 
 def test_another_provider_takes_no_reader(app, caplog) -> None:
     assert otelbridge.init(app=app, meter_provider=_Silent()).metrics_url is None
-    assert "_Silent takes no further reader" in caplog.text
+    assert "_Silent) takes no further reader" in caplog.text
     otelbridge.shutdown()
-    with pytest.raises(ConfigError, match=r"_Silent takes no further reader.*Pass the SDK's MeterProvider"):
+    with pytest.raises(ConfigError, match=r"_Silent\) takes no further reader.*Pass the SDK's MeterProvider"):
         otelbridge.init(app=app, meter_provider=_Silent(), prometheus="app")
 
 

@@ -161,14 +161,21 @@ def test_what_python_ignores_is_not_ignored_by_the_program(environment) -> None:
         (["there-is-no-such-program"], {}, r"There is no program 'there-is-no-such-program'"),
         ([], {}, r"No program is named"),
         ([sys.executable, "-c", "print('ran')"], {"OTELBRIDGE_WORKERS": "many"}, r"OTELBRIDGE_WORKERS"),
+        (["plain.py", "-x"], {}, r"'plain.py' cannot be run as a program.*\n.*: otelbridge run python plain.py -x$"),
+        (["./plain.py"], {}, r"otelbridge run python ./plain.py"),
+        (["./executable.py"], {}, r"'./executable.py' cannot be run as a program \(Exec format error\)"),
+        (["./absent"], {}, r"There is no program './absent'"),
     ],
 )
-def test_what_cannot_be_run_is_an_error_before_it_runs(program, more, said) -> None:
-    ended = subprocess.run(
-        [*RUN, *program], env=clean_environment(more), cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def test_what_cannot_be_run_is_an_error_before_it_runs(program, more, said, tmp_path) -> None:
+    for name, mode in (("plain.py", 0o644), ("executable.py", 0o755)):
+        (tmp_path / name).write_text("print('ran')\n")
+        (tmp_path / name).chmod(mode)
+    environment = {**clean_environment(more), "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([*RUN, *program], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert re.search(said, ended.stderr)
+    assert ended.stderr.startswith("error: ")
 
 
 def test_a_port_that_is_taken_does_not_keep_the_program_from_running(environment, own_port) -> None:
@@ -207,7 +214,7 @@ def test_a_sitecustomize_that_was_there_is_run_too(tmp_path) -> None:
 
 def test_an_interpreter_without_otelbridge_runs_the_program_and_says_so(tmp_path) -> None:
     (tmp_path / "otelbridge").mkdir()
-    (tmp_path / "otelbridge" / "__init__.py").touch()  # one in which nothing is found hides that of the tests
+    (tmp_path / "otelbridge" / "__init__.py").touch()
     ended = subprocess.run(
         [sys.executable, "-c", "print('ran')"], env=hooked(tmp_path), capture_output=True, text=True, check=True
     )
@@ -233,18 +240,33 @@ def entry_points(tmp_path):
 
 @pytest.mark.parametrize("variable", ["OTEL_PYTHON_DISTRO", "OTEL_PYTHON_CONFIGURATOR"])
 def test_opentelemetry_instrument_starts_otelbridge_where_it_is_named(served, entry_points, variable) -> None:
-    more = {
-        variable: "otelbridge",
-        "OTEL_METRICS_EXPORTER": "prometheus",
-        "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi",
-    }
+    more = {variable: "otelbridge", "OTEL_METRICS_EXPORTER": "prometheus"}
     with served("uvicorn", PLAIN, INSTRUMENT, **more, **entry_points) as server:
         ready(server)
         assert server.ask("/users/1")[0] == 200
         page = server.ask("/metrics")[1].decode()
+        log = server.log()
     assert requests(page) == 1
+    # Of what otelbridge measures by itself nobody says that it cannot be, or is already.
+    assert "be instrumented" not in log
+    assert "already instrumented" not in log
     memory = [line for line in page.splitlines() if line.startswith("process_memory_usage_bytes ")]
     assert len(memory) == 1
+
+
+def test_instrumentations_that_were_switched_off_stay_off(environment, entry_points) -> None:
+    more = {"OTEL_PYTHON_DISTRO": "otelbridge", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "logging, httpx"}
+    script = "import os; print(os.environ['OTEL_PYTHON_DISABLED_INSTRUMENTATIONS'])"
+    ended = subprocess.run(
+        [*INSTRUMENT, sys.executable, "-c", script],
+        env=clean_environment({**environment, **more, **entry_points}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = ended.stdout.strip().split(",")
+    assert len(names) == len(set(names))
+    assert {"logging", "httpx", "asgi", "fastapi", "system_metrics"} <= set(names)
 
 
 def test_opentelemetry_instrument_does_without_otelbridge_where_it_is_not_named(served, entry_points) -> None:
@@ -256,3 +278,39 @@ def test_opentelemetry_instrument_does_without_otelbridge_where_it_is_not_named(
         server.send(signal.SIGINT)
         server.process.wait(60)
         assert '"name": "GET /users/{number}"' in server.log()  # the other configurator has done its work
+
+
+_DETECTOR = """
+import os, subprocess, sys
+from opentelemetry.sdk.resources import Resource, ResourceDetector
+
+class Asking(ResourceDetector):
+    '''Asks a command that is written in Python, as cloud providers' are.'''
+
+    def detect(self):
+        with open(os.environ["ASKED"], "a") as file:
+            file.write("once\\n")
+        if os.path.getsize(os.environ["ASKED"]) < 20:
+            subprocess.run([sys.executable, "-c", ""], check=True)
+        return Resource({"asked": "yes"})
+"""
+
+
+def test_what_is_started_while_otelbridge_starts_does_not_start_it_again(tmp_path, environment) -> None:
+    site, asked = tmp_path / "site", tmp_path / "asked"
+    metadata = site / "asking-1.dist-info"
+    metadata.mkdir(parents=True)
+    (site / "asking.py").write_text(_DETECTOR)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: asking\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[opentelemetry_resource_detector]\nasking = asking:Asking\n")
+    path = os.pathsep.join(map(str, (site, ROOT)))
+    more = {"PYTHONPATH": path, "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "asking", "ASKED": str(asked)}
+    ended = subprocess.run(
+        [*RUN, sys.executable, "-c", "import os; print(os.environ['PYTHONPATH'])"],
+        env=clean_environment({**environment, **more}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert asked.read_text() == "once\n"
+    assert ended.stdout == f"{os.pathsep.join((str(HOOK), path))}\n"  # which the program's own programs have

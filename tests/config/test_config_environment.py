@@ -210,3 +210,8 @@ def test_percent_encoded_attributes_come_back(said: dict[str, str]) -> None:
 
     text = ",".join(f"{key}={quote(value, safe='')}" for key, value in said.items())
     assert pairs.attributes("X", text) == said
+
+
+def test_a_name_of_ours_for_a_variable_of_the_standard_is_answered_with_that() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean 'OTEL_SERVICE_NAME'\?"):
+        settings_from_environment({"OTELBRIDGE_SERVICE_NAME": "shop"})

@@ -14,7 +14,8 @@ _PROGRAM = """
 import os, resource, sys
 import otelbridge
 
-bridge = otelbridge.init(service_name="shop", prometheus="server", instrument=False, domains=sys.argv[1].split(","))
+own_port = otelbridge.PrometheusOptions(mode="server", port=0)
+bridge = otelbridge.init(service_name="shop", prometheus=own_port, instrument=False, domains=sys.argv[1].split(","))
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 taken = []
 try:

@@ -47,6 +47,23 @@ def test_an_application_is_found_once_and_not_its_parts(found, kind) -> None:
     assert found == [app, inner]
 
 
+@pytest.mark.parametrize("kind", [FastAPI, Starlette])
+@pytest.mark.usefixtures("recorded_by_fastapi")
+def test_what_an_application_does_before_it_serves_is_done_once_a_request(found, kind) -> None:
+    served = []
+
+    class Own(kind):
+        async def __call__(self, scope, receive, send):
+            served.append(scope["path"])
+            await super().__call__(scope, receive, send)
+
+    app = Own()
+    for path in ("/1", "/2"):
+        TestClient(app).get(path)
+    assert served == ["/1", "/2"]
+    assert found == [app]
+
+
 def test_an_application_is_not_kept_alive() -> None:
     finder = ApplicationFinder(lambda app: None)
     app = Starlette()

@@ -22,7 +22,14 @@ def started():
     bridges = []
 
     def start(*views):
-        bridges.append(otelbridge.init(service_name="shop", prometheus="server", workers="separate", views=views))
+        bridges.append(
+            otelbridge.init(
+                service_name="shop",
+                prometheus=otelbridge.PrometheusOptions(mode="server", port=0),
+                workers="separate",
+                views=views,
+            )
+        )
         return bridges[0]
 
     yield start
