@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from otelbridge.catalogue.http import PROTOCOL_VERSION, SCHEME
 from otelbridge.diagnostics import warn_once
@@ -47,6 +47,9 @@ class Connection:
 
     route: str | None = None
     """Template of the route that answers, as soon as a router has chosen it."""
+
+    failed = False
+    """Whether an exception has left its route."""
 
     gone = False
     """Whether the client went away before it had its answer."""
@@ -110,7 +113,10 @@ def is_disconnect(error: BaseException) -> bool:
     Args:
         error: What the application raised.
     """
-    return any(kind.__name__ in _DISCONNECTS for kind in type(error).__mro__)
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "BaseExceptionGroup" in kinds:  # of a task group that waited for the client; Python 3.10 has none of its own
+        return all(is_disconnect(each) for each in cast("Any", error).exceptions)
+    return not _DISCONNECTS.isdisjoint(kinds)
 
 
 def report(error: Exception) -> None:
