@@ -64,6 +64,7 @@ class Request(Connection):
     _response_size: float | None = None
     _last = _LAST
     _sent = False
+    _broken = False
     _seconds = 0.0
 
     def __init__(self, kind: RequestKind, scope: Scope, length: bytes | None, receive: Receive, send: Send) -> None:
@@ -89,14 +90,18 @@ class Request(Connection):
             self._start(message)
         elif not message.get(self._last.get(message["type"], "type")):
             last = self._sent = True  # a client that leaves from here on has its answer
+            self._broken = self.failed  # a middleware may end an answer, and let the exception go on afterwards
         try:
             await self._send(message)
-        except OSError:
-            self.gone = True
+        except BaseException as error:
+            if last:
+                self._sent = False
+            if isinstance(error, OSError):
+                self.gone = True
             raise
         if last and self.open:
             self.close()
-            if self._status is not None and self._status < _SERVER_ERROR:
+            if not self._broken and self._status is not None and self._status < _SERVER_ERROR:
                 self._record(None)
 
     def _start(self, message: Message) -> None:
@@ -140,7 +145,7 @@ class Request(Connection):
         if self.gone:
             return CLIENT_DISCONNECTED
         failed = self._status is not None and self._status >= _SERVER_ERROR
-        if error is not None and (failed or not self._sent):
+        if error is not None and (failed or self._broken or not self._sent):
             return error_type(error)
         if failed:
             return str(self._status)
