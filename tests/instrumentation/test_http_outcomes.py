@@ -238,6 +238,37 @@ async def test_a_client_that_goes_away_is_none_of_a_group_of_tasks_either(serve,
     assert recorded.points(EXCEPTIONS) == []
 
 
+async def _disconnected(app: Any, **tracing: Any) -> None:
+    registration = instrument_http(app, **tracing)
+    for client in (Client(GONE), Client(BODY, leaves_at=0)):
+        with suppress(Exception):
+            await app(scope(server=("127.0.0.1", 80)), client.receive, client.send)
+    registration.close()
+
+
+@pytest.mark.parametrize("conventions", ["http", "default"])
+async def test_a_client_that_goes_away_is_no_exception_beside_spans(conventions, recorded, monkeypatch) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", conventions)
+    await _disconnected(Starlette(routes=[Route("/", _upload)]), tracer_provider=TracerProvider(shutdown_on_exit=False))
+    assert recorded.points(EXCEPTIONS) == []
+
+
+async def test_a_client_that_goes_away_is_no_exception_of_an_excluded_request(recorded, monkeypatch) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_EXCLUDED_URLS", ".*")
+    await _disconnected(Starlette(routes=[Route("/", _upload)]))
+    assert recorded.points(DURATION) == recorded.points(EXCEPTIONS) == []
+
+
+async def test_headers_that_can_be_read_once_reach_the_server(serve, recorded) -> None:
+    headers = iter([(b"content-length", b"7")])
+    client = Client()
+    await serve(
+        Starlette(routes=[Mount("/", Silent(START | {"headers": headers}, {"type": "http.response.body"}))]), client
+    )
+    assert list(client.sent[0]["headers"]) == [(b"content-length", b"7")]
+    assert recorded.value(catalogue.SERVER_RESPONSE_BODY_SIZE.name) == (1, 7)
+
+
 async def test_a_mistake_of_the_application_counts_although_its_client_has_gone(serve, recorded) -> None:
     async def wrong(request: Request) -> PlainTextResponse:
         await request.is_disconnected()

@@ -70,11 +70,18 @@ class Connection:
 
     async def receive(self) -> Message:
         """Pass on what the client sends."""
-        return await self._receive()
+        message = await self._receive()
+        if message["type"].endswith(".disconnect"):
+            self.gone = True
+        return message
 
     async def send(self, message: Message) -> None:
         """Pass on what the application sends."""
-        await self._send(message)
+        try:
+            await self._send(message)
+        except OSError:
+            self.gone = True
+            raise
 
     def close(self) -> None:
         """Count it no longer among the active ones. Never raises."""

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.semconv.attributes.http_attributes import HTTP_REQUEST_METHOD_ORIGINAL
 from opentelemetry.trace import get_current_span
 
-from otelbridge.domains import health
 from otelbridge.domains.checks import OTHER
-from otelbridge.instrumentation.http.connection import report
+from otelbridge.instrumentation.http.connection import Connection, report
 from otelbridge.instrumentation.http.exclusion import is_excluded
 
 if TYPE_CHECKING:
@@ -101,11 +100,12 @@ class _Run:
         self.entered = True
         if scope.get("method") != self._scope.get("method"):
             get_current_span().set_attribute(HTTP_REQUEST_METHOD_ORIGINAL, self._scope["method"])
+        connection = Connection(self._scope, receive, send)
         try:
-            await self._app(self._scope, receive, send)
+            await self._app(self._scope, connection.receive, connection.send)
         except Exception as error:
             self.error = error
-            health.exception(error, origin="http")
+            connection.finish(error)
             raise
 
 

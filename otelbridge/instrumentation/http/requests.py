@@ -17,7 +17,7 @@ from otelbridge.domains.recording import DomainMeter
 from otelbridge.instrumentation.http.connection import CLIENT_DISCONNECTED, SCHEMES, VERSIONS, Connection, report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from otelbridge.instrumentation.http.connection import Message, Receive, Scope, Send
     from otelbridge.instrumentation.http.methods import KnownMethods
@@ -111,11 +111,14 @@ class Request(Connection):
                 self._last = _TRAILERS
             if self.gone:
                 return  # nobody gets it
-            for name, value in message.get("headers", ()):
+            self._status = int(message["status"])  # an HTTPStatus has another text
+            headers: Iterable[tuple[bytes, bytes]] = message.get("headers", ())
+            if not isinstance(headers, (list, tuple)):  # which may be read only once
+                message["headers"] = headers = list(headers)
+            for name, value in headers:
                 if name == LENGTH or name.lower() == LENGTH:
                     self._response_size = _number(value)
                     break
-            self._status = int(message["status"])  # an HTTPStatus has another text
         except Exception as error:
             report(error)
 
