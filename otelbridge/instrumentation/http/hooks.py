@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from otelbridge.asgi import CONNECTION
 from otelbridge.instrumentation.http.connection import report
+from otelbridge.instrumentation.imports import when_imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,21 +63,16 @@ def hook_starlette() -> App:
     Starlette.__call__ = call
     for kind, note in ((Route, _route), (WebSocketRoute, _route), (Mount, _mount)):
         _hook(kind, note)
+    when_imported("fastapi.routing", _hook_fastapi)  # whose routes may be below those of Starlette
 
     # The application may be a copy of the one that was given to be measured, with all of its attributes.
-    async def serve_by_its_application(scope: Scope, receive: Receive, send: Send) -> None:
+    async def serve_in_scope(scope: Scope, receive: Receive, send: Send) -> None:
         await serve(scope["app"], scope, receive, send)
 
-    return serve_by_its_application
+    return serve_in_scope
 
 
-@lru_cache(maxsize=1)
-def hook_fastapi(routing: Any) -> None:
-    """Have the routes of included routers say that they were chosen, which have their prefix elsewhere.
-
-    Args:
-        routing: The module ``fastapi.routing``.
-    """
+def _hook_fastapi(routing: Any) -> None:
     if "handle" in vars(routing.APIRoute):  # from 0.137 on
         _hook(routing.APIRoute, _included)
 

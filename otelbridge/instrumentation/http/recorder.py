@@ -13,14 +13,10 @@ from otelbridge.instrumentation.http.connection import Connection, report
 from otelbridge.instrumentation.http.exclusion import is_excluded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Collection
 
+    from otelbridge.instrumentation.http.connection import App, Receive, Scope, Send
     from otelbridge.instrumentation.http.methods import KnownMethods
-
-    Scope = dict[str, Any]
-    Receive = Callable[[], Awaitable[Any]]
-    Send = Callable[[Any], Awaitable[None]]
-    App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class RequestRecorder:

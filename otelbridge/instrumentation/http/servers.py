@@ -11,14 +11,13 @@ from otelbridge.diagnostics import inform
 from otelbridge.domains.recording import Registration
 from otelbridge.errors import ConfigError
 from otelbridge.instrumentation.http.exclusion import Exclusion, user_patterns
-from otelbridge.instrumentation.http.hooks import MIDDLEWARE, hook_fastapi, hook_starlette
+from otelbridge.instrumentation.http.hooks import MIDDLEWARE, hook_starlette
 from otelbridge.instrumentation.http.methods import KnownMethods
 from otelbridge.instrumentation.http.middleware import MetricsMiddleware
 from otelbridge.instrumentation.http.routes import Routes
 from otelbridge.instrumentation.http.silence import silence_official_metrics
 from otelbridge.instrumentation.http.stability import stable_conventions_wanted
 from otelbridge.instrumentation.http.stack import add_middleware
-from otelbridge.instrumentation.imports import when_imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +130,6 @@ def _measure_fastapi(app: Any, wrap: Wrap, undo: ExitStack) -> None:
 def _measure_starlette(app: Any, wrap: Wrap, undo: ExitStack) -> None:
     setattr(app, MIDDLEWARE, wrap(hook_starlette()))
     undo.callback(app.__dict__.pop, MIDDLEWARE, None)
-    undo.callback(when_imported("fastapi.routing", hook_fastapi).close)  # whose routes may be below those of Starlette
 
 
 _MEASURE: dict[str, Callable[[Any, Wrap, ExitStack], None]] = {
