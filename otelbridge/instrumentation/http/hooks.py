@@ -23,7 +23,7 @@ MIDDLEWARE = "_otelbridge_middleware"
 """Name of the attribute in which a Starlette application has its `MetricsMiddleware`."""
 
 _MOUNTED = "otelbridge.mounted"
-_MAX_DEPTH = 50
+_MAX_DEPTH = 50  # of middlewares around an application: an attribute may lead in circles
 
 
 def is_measured(app: object) -> bool:
