@@ -20,6 +20,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
@@ -120,6 +122,10 @@ def _around(app: Starlette, official: Any) -> Any:
     return official(app)
 
 
+def _further_out(app: Starlette, official: Any) -> Any:
+    return official(GZipMiddleware(CORSMiddleware(app)))
+
+
 def _inside(app: Starlette, official: Any) -> Any:
     app.add_middleware(official)
     return app
@@ -130,7 +136,7 @@ def _below(app: Starlette, official: Any) -> Any:
     return app
 
 
-@pytest.mark.parametrize("place", [_around, _inside, _below])
+@pytest.mark.parametrize("place", [_around, _further_out, _inside, _below])
 def test_the_middleware_wherever_it_stands(place, recorded, tracers) -> None:
     exporter, provider = tracers
     app = Starlette(routes=[Route("/users/{number}", _user)])
@@ -152,6 +158,23 @@ def test_what_is_not_measured_here_goes_on_being_measured_there(recorded, tracer
     ask(theirs)
     assert sum(count for _, count in requests(recorded)) == 1
     registration.close()
+
+
+def test_what_leads_nowhere_is_no_measured_application(recorded, tracers) -> None:
+    """However its attributes look."""
+
+    class Endless:
+        @property
+        def app(self) -> Endless:
+            return self
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await PlainTextResponse("endless")(scope, receive, send)
+
+    registration = instrument_http(Starlette())
+    ask(OpenTelemetryMiddleware(Endless(), tracer_provider=tracers[1], meter_provider=switch))
+    registration.close()
+    assert [count for _, count in requests(recorded)] == [1]
 
 
 def test_a_provider_of_their_own_gets_its_metrics(recorded, tracers) -> None:

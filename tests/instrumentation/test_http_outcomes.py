@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from copy import copy
 from typing import Any
 
+import anyio
 import pytest
 from fastapi import APIRouter, BackgroundTasks, FastAPI, Request
 from opentelemetry.sdk.trace import TracerProvider
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.responses import FileResponse, PlainTextResponse, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route, Router
 
 from otelbridge.catalogue import health
 from otelbridge.catalogue import http as catalogue
@@ -104,6 +107,54 @@ async def test_a_stream_that_breaks_is_a_failure_whatever_its_status(serve, reco
     assert [value for _, value in recorded.points(EXCEPTIONS)] == [1]
 
 
+class PassOn(BaseHTTPMiddleware):
+    """Ends an answer that breaks as if it were whole, and raises afterwards."""
+
+    async def dispatch(self, request: Request, call_next: Any) -> Response:
+        return await call_next(request)
+
+
+@pytest.mark.parametrize("pieces", [[], ["forty"]])
+async def test_a_stream_that_breaks_below_a_middleware_that_ends_it_is_a_failure(pieces, serve, recorded) -> None:
+    async def broken(request: Request) -> StreamingResponse:
+        async def some():
+            for piece in pieces:
+                yield piece
+            raise ConnectionError("the model went away")
+
+        return StreamingResponse(some())
+
+    client = Client()
+    await serve(Starlette(routes=[Route("/", broken)], middleware=[Middleware(PassOn)]), client)
+    assert client.sent[-1]["more_body"] is False
+    assert outcomes(recorded) == {("/", 200, "ConnectionError"): 1}
+
+
+async def test_what_fails_after_an_answer_below_such_a_middleware_is_no_failure(serve, recorded) -> None:
+    async def answer(request: Request) -> PlainTextResponse:
+        async def work() -> None:
+            raise LookupError
+
+        return PlainTextResponse("whole", background=BackgroundTask(work))
+
+    await serve(Starlette(routes=[Route("/", answer)], middleware=[Middleware(PassOn)]), Client())
+    assert outcomes(recorded) == {("/", 200, None): 1}
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+async def test_an_answer_whose_last_message_is_not_sent_has_failed(error, serve, recorded) -> None:
+    """A server raises, for instance, where the body is shorter than the header says."""
+
+    class Refuses(Client):
+        async def send(self, message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                raise error
+
+    await serve(Starlette(routes=[Route("/", _any)]), Refuses())
+    ((route, status, failure),) = outcomes(recorded)
+    assert (route, status, failure.rpartition(".")[2]) == ("/", 200, error.__name__)
+
+
 async def test_a_request_ends_when_its_answer_was_sent(serve, recorded) -> None:
     """What runs afterwards is neither in its duration nor active, and its failure is not the request's."""
     app = FastAPI()
@@ -174,6 +225,48 @@ async def test_what_is_answered_to_nobody_has_no_status(serve, recorded) -> None
 
     await serve(Starlette(routes=[Route("/", watch)]), Client(GONE))
     assert outcomes(recorded) == {("/", None, "client_disconnected"): 1}
+
+
+async def test_a_client_that_goes_away_is_none_of_a_group_of_tasks_either(serve, recorded) -> None:
+    async def upload(request: Request) -> PlainTextResponse:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(request.body)
+        return PlainTextResponse("whole")
+
+    await serve(Starlette(routes=[Route("/", upload)]), Client(GONE))
+    assert outcomes(recorded) == {("/", None, "client_disconnected"): 1}
+    assert recorded.points(EXCEPTIONS) == []
+
+
+async def _disconnected(app: Any, **tracing: Any) -> None:
+    registration = instrument_http(app, **tracing)
+    for client in (Client(GONE), Client(BODY, leaves_at=0)):
+        with suppress(Exception):
+            await app(scope(server=("127.0.0.1", 80)), client.receive, client.send)
+    registration.close()
+
+
+@pytest.mark.parametrize("conventions", ["http", "default"])
+async def test_a_client_that_goes_away_is_no_exception_beside_spans(conventions, recorded, monkeypatch) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", conventions)
+    await _disconnected(Starlette(routes=[Route("/", _upload)]), tracer_provider=TracerProvider(shutdown_on_exit=False))
+    assert recorded.points(EXCEPTIONS) == []
+
+
+async def test_a_client_that_goes_away_is_no_exception_of_an_excluded_request(recorded, monkeypatch) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_EXCLUDED_URLS", ".*")
+    await _disconnected(Starlette(routes=[Route("/", _upload)]))
+    assert recorded.points(DURATION) == recorded.points(EXCEPTIONS) == []
+
+
+async def test_headers_that_can_be_read_once_reach_the_server(serve, recorded) -> None:
+    headers = iter([(b"content-length", b"7")])
+    client = Client()
+    await serve(
+        Starlette(routes=[Mount("/", Silent(START | {"headers": headers}, {"type": "http.response.body"}))]), client
+    )
+    assert list(client.sent[0]["headers"]) == [(b"content-length", b"7")]
+    assert recorded.value(catalogue.SERVER_RESPONSE_BODY_SIZE.name) == (1, 7)
 
 
 async def test_a_mistake_of_the_application_counts_although_its_client_has_gone(serve, recorded) -> None:
@@ -307,6 +400,24 @@ async def test_mounts_are_part_of_the_route_whatever_stands_between(make, copies
     ((route, status, _),) = outcomes(recorded)
     assert status in (200, 404)
     assert route in ("/shops/{shop}/api/v1/orders/{number}", "/shops/{shop}/api")
+
+
+async def test_included_routers_of_fastapi_are_known_below_starlette(serve, recorded) -> None:
+    app = Starlette(routes=[Mount("/api", app=_fastapi())])
+    await serve(app, Client(), path="/api/v1/orders/7", root_path="")
+    assert outcomes(recorded) == {("/api/v1/orders/{number}", 200, None): 1}
+    refusing = Starlette(routes=[Mount("/api", app=_fastapi())], middleware=[Middleware(Refuse)])
+    await serve(refusing, Client(), path="/api/v1/orders/7", root_path="")
+    assert outcomes(recorded)["/api/v1/orders/{number}", 401, None] == 1
+
+
+async def test_a_copy_of_an_application_serves_by_itself(serve, recorded) -> None:
+    app = _starlette()
+    await serve(app, Client(), path="/v1/orders/7")
+    other = copy(app)
+    other.router, other.middleware_stack = Router([Route("/copy", _any)]), None
+    await serve(other, Client(), path="/copy")
+    assert outcomes(recorded) == {("/v1/orders/{number}", 200, None): 1, ("/copy", 200, None): 1}
 
 
 @pytest.mark.parametrize("make", [_fastapi, _starlette])

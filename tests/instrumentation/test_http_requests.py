@@ -337,6 +337,21 @@ def test_a_propagator_that_fails_costs_neither_request_nor_measurement(recorded,
     assert "LookupError(['\xff'], ['x-broken'])" in text
 
 
+@pytest.mark.parametrize("fields", [["x-any"], None, {1}])
+def test_a_propagator_that_says_oddly_what_it_writes_costs_nothing(fields, recorded, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(Broken, "fields", fields)
+    monkeypatch.setattr(Broken, "extract", lambda self, carrier, context, getter: context)
+    before = get_global_textmap()
+    set_global_textmap(Broken())
+    try:
+        ask(measured(Conversation([], None)), scope(), scope())
+    finally:
+        set_global_textmap(before)
+    assert recorded.value(catalogue.SERVER_REQUEST_DURATION.name)[0] == 2
+    assert recorded.value(catalogue.SERVER_ACTIVE_REQUESTS.name) == 0
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize(
     ("patterns", "excluded"),
     [

@@ -7,6 +7,7 @@ import socket
 import threading
 from typing import Any
 
+import anyio
 import pytest
 import websockets.sync.client as websocket_client
 from fastapi import FastAPI, WebSocket
@@ -43,6 +44,9 @@ class Chat:
         if room == "brief":
             await websocket.close(4001)
             return
+        if room == "tasks":
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(websocket.receive_text)
         async for text in websocket.iter_text():
             await websocket.send_text(text)
             await websocket.send_text(text)
@@ -123,6 +127,15 @@ def test_a_client_that_just_vanishes_is_no_failure(chat, recorded) -> None:
     assert recorded.points(EXCEPTIONS) == []
 
 
+def test_a_client_that_leaves_a_group_of_tasks_is_no_failure(chat, recorded) -> None:
+    application, url = chat
+    with websocket_client.connect(f"{url}/rooms/tasks"):
+        pass
+    application.wait()
+    assert ended(recorded) == [(101, "1000", None, 1)]
+    assert recorded.points(EXCEPTIONS) == []
+
+
 def test_how_the_application_ends_it(chat, recorded) -> None:
     """It closes with a code of its own, refuses, or fails."""
     application, url = chat
@@ -190,6 +203,29 @@ def test_what_servers_are_told(messages, end, recorded) -> None:
     ((attributes, _),) = recorded.points(DURATION)
     assert attributes["http.route"] == "/raw"
     assert all(value == 0 for _, value in recorded.points(ACTIVE))
+
+
+def test_a_client_that_leaves_while_it_is_accepted_is_not_active(recorded) -> None:
+    left = asyncio.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        watch = asyncio.create_task(receive())
+        await send({"type": "websocket.accept"})
+        await watch
+
+    async def receive() -> dict[str, Any]:
+        left.set()
+        return {"type": "websocket.disconnect", "code": 1006}
+
+    async def send(message: dict[str, Any]) -> None:
+        await left.wait()
+
+    app = Starlette(routes=[Mount("/raw", app=application)])
+    registration = instrument_http(app)
+    asyncio.run(app({"type": "websocket", "path": "/raw/", "headers": [], "scheme": "ws"}, receive, send))
+    registration.close()
+    assert ended(recorded) == [(101, None, None, 1)]
+    assert recorded.points(ACTIVE) == []
 
 
 def test_a_request_is_no_websocket(recorded) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from otelbridge.catalogue.http import PROTOCOL_VERSION, SCHEME
 from otelbridge.diagnostics import warn_once
@@ -48,6 +48,9 @@ class Connection:
     route: str | None = None
     """Template of the route that answers, as soon as a router has chosen it."""
 
+    failed = False
+    """Whether an exception has left its route."""
+
     gone = False
     """Whether the client went away before it had its answer."""
 
@@ -67,11 +70,18 @@ class Connection:
 
     async def receive(self) -> Message:
         """Pass on what the client sends."""
-        return await self._receive()
+        message = await self._receive()
+        if message["type"].endswith(".disconnect"):
+            self.gone = True
+        return message
 
     async def send(self, message: Message) -> None:
         """Pass on what the application sends."""
-        await self._send(message)
+        try:
+            await self._send(message)
+        except OSError:
+            self.gone = True
+            raise
 
     def close(self) -> None:
         """Count it no longer among the active ones. Never raises."""
@@ -115,7 +125,10 @@ def is_disconnect(error: BaseException) -> bool:
     Args:
         error: What the application raised.
     """
-    return any(kind.__name__ in _DISCONNECTS for kind in type(error).__mro__)
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if "BaseExceptionGroup" in kinds:  # of a task group that waited for the client; Python 3.10 has none of its own
+        return all(is_disconnect(each) for each in cast("Any", error).exceptions)
+    return not _DISCONNECTS.isdisjoint(kinds)
 
 
 def report(error: Exception) -> None:

@@ -12,38 +12,44 @@ from typing import TYPE_CHECKING, Any
 
 from otelbridge.asgi import CONNECTION
 from otelbridge.instrumentation.http.connection import report
+from otelbridge.instrumentation.imports import when_imported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from otelbridge.instrumentation.http.connection import Connection, Receive, Scope, Send
+    from otelbridge.instrumentation.http.connection import App, Connection, Receive, Scope, Send
 
 MIDDLEWARE = "_otelbridge_middleware"
 """Name of the attribute in which a Starlette application has its `MetricsMiddleware`."""
 
 _MOUNTED = "otelbridge.mounted"
+_MAX_DEPTH = 50  # of middlewares around an application: an attribute may lead in circles
 
 
 def is_measured(app: object) -> bool:
-    """Tell whether the connections of an application are measured.
+    """Tell whether the connections of an application are measured, also through middlewares that stand around it.
 
     Args:
         app: Anything.
     """
+    for _ in range(_MAX_DEPTH):
+        if app is None or MIDDLEWARE in getattr(app, "__dict__", ()):
+            break
+        app = getattr(app, "app", None)  # which is what middlewares call it
     return MIDDLEWARE in getattr(app, "__dict__", ())
 
 
 @lru_cache(maxsize=1)
-def hook_starlette() -> Callable[..., Any]:
+def hook_starlette() -> App:
     """Have applications serve their connections through their middleware, and routes say that they were chosen.
 
     Returns:
-        How an application served them before: a function of the application, scope, receive and send.
+        What serves a connection by the application in its scope, as that did before.
     """
     from starlette.applications import Starlette
     from starlette.routing import Mount, Route, WebSocketRoute
 
-    serve = Starlette.__call__
+    serve: Any = Starlette.__call__
 
     @wraps(serve)
     async def call(self: Any, scope: Any, receive: Any, send: Any) -> None:
@@ -57,30 +63,38 @@ def hook_starlette() -> Callable[..., Any]:
     Starlette.__call__ = call
     for kind, note in ((Route, _route), (WebSocketRoute, _route), (Mount, _mount)):
         _hook(kind, note)
-    return serve
+    when_imported("fastapi.routing", _hook_fastapi)  # whose routes may be below those of Starlette
+
+    # The application may be a copy of the one that was given to be measured, with all of its attributes.
+    async def serve_in_scope(scope: Scope, receive: Receive, send: Send) -> None:
+        await serve(scope["app"], scope, receive, send)
+
+    return serve_in_scope
 
 
-@lru_cache(maxsize=1)
-def hook_fastapi() -> None:
-    """Have the routes of included routers say that they were chosen, which have their prefix elsewhere."""
-    from fastapi.routing import APIRoute
-
-    if "handle" in vars(APIRoute):  # from 0.137 on
-        _hook(APIRoute, _included)
+def _hook_fastapi(routing: Any) -> None:
+    if "handle" in vars(routing.APIRoute):  # from 0.137 on
+        _hook(routing.APIRoute, _included)
 
 
 def _hook(kind: Any, note: Callable[[Any, Scope, Connection], None]) -> None:
     handle = kind.handle
 
     @wraps(handle)
-    def noted(self: Any, scope: Scope, receive: Receive, send: Send) -> Any:
+    async def noted(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
         connection = scope.get(CONNECTION)
-        if connection is not None:
-            try:
-                note(self, scope, connection)
-            except Exception as error:  # a route of the application's own making must not cost the request
-                report(error)
-        return handle(self, scope, receive, send)
+        if connection is None:
+            await handle(self, scope, receive, send)
+            return
+        try:
+            note(self, scope, connection)
+        except Exception as error:  # a route of the application's own making must not cost the request
+            report(error)
+        try:
+            await handle(self, scope, receive, send)
+        except Exception:
+            connection.failed = True
+            raise
 
     kind.handle = noted
 

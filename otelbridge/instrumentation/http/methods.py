@@ -11,11 +11,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.diagnostics import warn_once
+from otelbridge.instrumentation.http.routes import flatten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
-
-    Flatten = Callable[[Iterable[Any]], Iterable[Any]]
+    from collections.abc import Collection, Iterable, Mapping
 
 _VARIABLE = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"
 _CAPTURE_ALL = "OTEL_PYTHON_INSTRUMENTATION_HTTP_CAPTURE_ALL_METHODS"
@@ -32,13 +31,10 @@ class KnownMethods:
     ``OTEL_PYTHON_INSTRUMENTATION_HTTP_CAPTURE_ALL_METHODS`` alone, every method is known.
 
     Args:
-        flatten: Turns routes that contain others into the routes that answer. By default routes are
-            taken as they are.
         excluded_paths: Exact paths that are not recorded, whose methods therefore do not matter.
     """
 
-    def __init__(self, flatten: Flatten | None = None, excluded_paths: Collection[str] = ()) -> None:
-        self._flatten: Flatten = flatten or iter
+    def __init__(self, excluded_paths: Collection[str] = ()) -> None:
         self._excluded_paths = excluded_paths
         told = os.environ.get(_VARIABLE, "").strip()
         self._told = bool(told)
@@ -64,7 +60,7 @@ class KnownMethods:
     def _served(self, routes: Iterable[Any] | None) -> frozenset[str]:
         try:
             if routes is not None:
-                return frozenset(method for route in self._flatten(routes) for method in self._served_by(route))
+                return frozenset(method for route in flatten(routes) for method in self._served_by(route))
         except Exception as error:  # a route of the application's own making must not cost the request
             warn_once(
                 ("http.methods", type(error).__name__),

@@ -70,13 +70,13 @@ class MetricsMiddleware:
             # would otherwise count the request a second time.
             scope.setdefault("fastapi.telemetry", None)
             headers = dict(scope["headers"])
+            parent = self._propagation.incoming(headers)
             if not _meter.active or (self._exclusion is not None and self._exclusion.excludes(scope)):
                 connection = Connection(scope, receive, send)
             elif scope["type"] == "http":
                 connection = Request(self._kinds.find(scope), scope, headers.get(LENGTH), receive, send)
             else:
                 connection = Session(self._routes, scope, receive, send)
-            parent = self._propagation.incoming(headers)
             if parent is not None:
                 connection.parent = parent
         except Exception as error:  # a server of its own making must not cost the request

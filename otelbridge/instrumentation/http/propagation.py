@@ -75,7 +75,7 @@ def _extract(propagator: TextMapPropagator, headers: Headers) -> Context | None:
 def _fields_of(propagator: TextMapPropagator) -> frozenset[bytes] | None:
     # Finding out which headers a propagator reads takes longer than reading them.
     try:
-        fields = propagator.fields
+        fields = frozenset(propagator.fields)
     except Exception:  # somebody else's; reading will tell
         return None
     # What others write is not all they read.

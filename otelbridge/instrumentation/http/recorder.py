@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.semconv.attributes.http_attributes import HTTP_REQUEST_METHOD_ORIGINAL
 from opentelemetry.trace import get_current_span
 
-from otelbridge.domains import health
 from otelbridge.domains.checks import OTHER
-from otelbridge.instrumentation.http.connection import report
+from otelbridge.instrumentation.http.connection import Connection, report
 from otelbridge.instrumentation.http.exclusion import is_excluded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Collection
 
+    from otelbridge.instrumentation.http.connection import App, Receive, Scope, Send
     from otelbridge.instrumentation.http.methods import KnownMethods
-
-    Scope = dict[str, Any]
-    Receive = Callable[[], Awaitable[Any]]
-    Send = Callable[[Any], Awaitable[None]]
-    App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class RequestRecorder:
@@ -101,11 +96,12 @@ class _Run:
         self.entered = True
         if scope.get("method") != self._scope.get("method"):
             get_current_span().set_attribute(HTTP_REQUEST_METHOD_ORIGINAL, self._scope["method"])
+        connection = Connection(self._scope, receive, send)
         try:
-            await self._app(self._scope, receive, send)
+            await self._app(self._scope, connection.receive, connection.send)
         except Exception as error:
             self.error = error
-            health.exception(error, origin="http")
+            connection.finish(error)
             raise
 
 

@@ -17,7 +17,7 @@ from otelbridge.domains.recording import DomainMeter
 from otelbridge.instrumentation.http.connection import CLIENT_DISCONNECTED, SCHEMES, VERSIONS, Connection, report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from otelbridge.instrumentation.http.connection import Message, Receive, Scope, Send
     from otelbridge.instrumentation.http.methods import KnownMethods
@@ -64,6 +64,7 @@ class Request(Connection):
     _response_size: float | None = None
     _last = _LAST
     _sent = False
+    _broken = False
     _seconds = 0.0
 
     def __init__(self, kind: RequestKind, scope: Scope, length: bytes | None, receive: Receive, send: Send) -> None:
@@ -89,14 +90,18 @@ class Request(Connection):
             self._start(message)
         elif not message.get(self._last.get(message["type"], "type")):
             last = self._sent = True  # a client that leaves from here on has its answer
+            self._broken = self.failed  # a middleware may end an answer, and let the exception go on afterwards
         try:
             await self._send(message)
-        except OSError:
-            self.gone = True
+        except BaseException as error:
+            if last:
+                self._sent = False
+            if isinstance(error, OSError):
+                self.gone = True
             raise
         if last and self.open:
             self.close()
-            if self._status is not None and self._status < _SERVER_ERROR:
+            if not self._broken and self._status is not None and self._status < _SERVER_ERROR:
                 self._record(None)
 
     def _start(self, message: Message) -> None:
@@ -106,11 +111,14 @@ class Request(Connection):
                 self._last = _TRAILERS
             if self.gone:
                 return  # nobody gets it
-            for name, value in message.get("headers", ()):
+            self._status = int(message["status"])  # an HTTPStatus has another text
+            headers: Iterable[tuple[bytes, bytes]] = message.get("headers", ())
+            if not isinstance(headers, (list, tuple)):  # which may be read only once
+                message["headers"] = headers = list(headers)
+            for name, value in headers:
                 if name == LENGTH or name.lower() == LENGTH:
                     self._response_size = _number(value)
                     break
-            self._status = int(message["status"])  # an HTTPStatus has another text
         except Exception as error:
             report(error)
 
@@ -140,7 +148,7 @@ class Request(Connection):
         if self.gone:
             return CLIENT_DISCONNECTED
         failed = self._status is not None and self._status >= _SERVER_ERROR
-        if error is not None and (failed or not self._sent):
+        if error is not None and (failed or self._broken or not self._sent):
             return error_type(error)
         if failed:
             return str(self._status)

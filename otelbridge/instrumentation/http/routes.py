@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.diagnostics import warn_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from otelbridge.instrumentation.http.methods import Flatten
 
     Scope = dict[str, Any]
 
@@ -22,14 +21,7 @@ class Routes:
 
     Beyond what the official instrumentations do, it looks into mounted applications, and it never takes
     the path of the request for a template, which would let clients create series.
-
-    Args:
-        flatten: Turns routes that contain others into the routes that answer. By default routes are
-            taken as they are.
     """
-
-    def __init__(self, flatten: Flatten | None = None) -> None:
-        self._flatten: Flatten = flatten or iter
 
     def route(self, scope: Scope) -> str | None:
         """Find the template, for instance ``/orders/{order_id}``.
@@ -52,7 +44,7 @@ class Routes:
 
     def _find(self, routes: Iterable[Any], scope: Scope) -> str | None:
         partial: str | None = None
-        for route in self._flatten(routes):
+        for route in flatten(routes):
             match, child_scope = route.matches(scope)
             if match.value == _FULL:
                 return self._template(route, {**scope, **child_scope})
@@ -66,3 +58,13 @@ class Routes:
         inner = getattr(route, "routes", None)
         below = self._find(inner, scope) if inner else None
         return f"{path}{below or ''}" or None
+
+
+def flatten(routes: Iterable[Any]) -> Iterable[Any]:
+    """Turn the routers that FastAPI includes in others into the routes that answer.
+
+    Args:
+        routes: Routes of an application, or of one mounted in it: of Starlette or FastAPI.
+    """
+    # From 0.137 on, included routers stay nested in the list of routes.
+    return getattr(sys.modules.get("fastapi.routing"), "iter_route_contexts", iter)(routes)

@@ -11,7 +11,7 @@ from otelbridge.diagnostics import inform
 from otelbridge.domains.recording import Registration
 from otelbridge.errors import ConfigError
 from otelbridge.instrumentation.http.exclusion import create_exclusion, user_patterns
-from otelbridge.instrumentation.http.hooks import MIDDLEWARE, hook_fastapi, hook_starlette
+from otelbridge.instrumentation.http.hooks import MIDDLEWARE, hook_starlette
 from otelbridge.instrumentation.http.methods import KnownMethods
 from otelbridge.instrumentation.http.middleware import MetricsMiddleware
 from otelbridge.instrumentation.http.routes import Routes
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from opentelemetry.trace import TracerProvider
-
-    from otelbridge.instrumentation.http.methods import Flatten
 
     Wrap = Callable[[Any], Any]
 
@@ -83,8 +81,7 @@ def instrument_http(
 def _attach(app: Any, tracers: TracerProvider | None, excluded_paths: tuple[str, ...], undo: ExitStack) -> None:
     framework = _framework_of(app)
     patterns = user_patterns(framework.upper())
-    flatten = _flatten_of(framework)
-    routes, methods = Routes(flatten), KnownMethods(flatten, excluded_paths)
+    routes, methods = Routes(), KnownMethods(excluded_paths)
     exclusion = create_exclusion(patterns)
     stable = stable_conventions_wanted()
     undo.callback(app.__dict__.pop, _OURS, None)
@@ -122,17 +119,7 @@ def _framework_of(app: Any) -> str:
     )
 
 
-def _flatten_of(framework: str) -> Flatten | None:
-    if framework != "fastapi":
-        return None
-    import fastapi.routing
-
-    # From 0.137 on, included routers stay nested in the list of routes.
-    return getattr(fastapi.routing, "iter_route_contexts", None)
-
-
 def _measure_fastapi(app: Any, wrap: Wrap, undo: ExitStack) -> None:
-    hook_fastapi()
     _measure_starlette(app, wrap, undo)
     # From 0.165 on it measures by itself: the same requests a second time, unless it was told where to.
     config = cast("dict[str, Any]", getattr(getattr(app, "_native_telemetry", None), "config", {}))
@@ -142,8 +129,7 @@ def _measure_fastapi(app: Any, wrap: Wrap, undo: ExitStack) -> None:
 
 
 def _measure_starlette(app: Any, wrap: Wrap, undo: ExitStack) -> None:
-    middleware = wrap(hook_starlette().__get__(app))
-    setattr(app, MIDDLEWARE, middleware)
+    setattr(app, MIDDLEWARE, wrap(hook_starlette()))
     undo.callback(app.__dict__.pop, MIDDLEWARE, None)
 
 

@@ -93,7 +93,8 @@ class Session(Connection):
             self._received = _messages.bound({**route, "network.io.direction": "receive"})
             self._sent = _messages.bound({**route, "network.io.direction": "transmit"})
             self._accepted = {**route, "url.scheme": SCHEMES.get(self._scope.get("scheme", "ws"))}
-            _active.record(1, self._accepted)
+            if self.open:  # else the client left meanwhile
+                _active.record(1, self._accepted)
         except Exception as error:
             report(error)
 
