@@ -20,6 +20,9 @@ def flight():
     flight: SingleFlight = SingleFlight("otelbridge-metrics-test", 3)
     yield flight
     flight.close(SECONDS)
+    for thread in threading.enumerate():
+        if thread.name == "otelbridge-metrics-test":
+            thread.join(SECONDS)  # it has nothing more to do, and may not have come to its end
     assert metrics_threads() == []
 
 
