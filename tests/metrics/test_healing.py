@@ -63,6 +63,9 @@ class Member:
 @pytest.fixture
 def join(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Member]]:
     monkeypatch.setenv("OTELBRIDGE_GROUP", "healed")
+    # Who heals, and when, is the test's to say.
+    monkeypatch.setattr(keeper, "_FIRST", 3600.0)
+    monkeypatch.setattr(keeper, "_INTERVAL", 3600.0)
     members: list[Member] = []
     with memory_directory("healing-") as directory:
 

@@ -269,7 +269,7 @@ def test_every_address_of_both_families() -> None:
 
 
 def test_a_port_in_use_is_an_error_that_names_it(listener) -> None:
-    with pytest.raises(ConfigError, match=f"localhost:{listener.port} .*in use.*port=0"):
+    with pytest.raises(ConfigError, match=rf"localhost:{listener.port} .*in use.*port=.*\(0 takes any free one\)"):
         Listener("localhost", listener.port, hello)
     assert status(ask(listener, get())) == 200
 
