@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _FORKS = 2000 if os.environ.get("OTELBRIDGE_SOAK") == "1" else 60
 
 
+@pytest.mark.endtoend
 @pytest.mark.parametrize("meanwhile", ["create", "scrape", "push", "shutdown", "import"])
 def test_no_child_hangs_whatever_its_parent_does_meanwhile(tmp_path: Path, meanwhile: str) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "OTELBRIDGE_GROUP"}

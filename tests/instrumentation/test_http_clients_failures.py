@@ -124,6 +124,7 @@ async def test_no_answer_in_time(client, recorded, server) -> None:
     assert only(recorded) == expected(server.url, failure(name, 3))
 
 
+@pytest.mark.endtoend
 async def test_the_rest_of_the_answer_does_not_come_in_time(client, recorded, server) -> None:
     name, call = client
     await fails(call, f"{server.url}/stalled", read=LATER)

@@ -502,6 +502,7 @@ def test_threads_lose_nothing_while_series_come_and_go(kind) -> None:
 
 
 # Every allocation is too many for an exponential histogram: each try to replace its buckets is overtaken.
+@pytest.mark.endtoend
 @pytest.mark.parametrize(
     ("kind", "threshold"),
     [(kind, threshold) for kind in VERBS for threshold in (1, 7, 50) if (kind, threshold) != ("exponential", 1)],

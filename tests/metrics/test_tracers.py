@@ -52,6 +52,7 @@ def interposed(work: Callable[[], Any], between: Callable[[], Any], number: int)
     return left <= 0
 
 
+@pytest.mark.endtoend
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_recording_raises_and_every_cell_is_written_again(kind) -> None:
     with memory_directory("traced-") as directory:
