@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from otelbridge.diagnostics import inform, warn_once
@@ -85,10 +86,13 @@ def mount(
     # First in line, so that a catch-all route of the application does not swallow it.
     routes[:0] = ours
 
+    # A route of FastAPI's own holds the application, so that whoever holds the routes would keep it alive.
+    reference = weakref.ref(app)
+
     def unmount() -> None:
-        for route in ours:
-            if route in routes:
-                routes.remove(route)
+        served = _routes_of(reference())
+        if served is not None:
+            served[:] = [route for route in served if getattr(route, "endpoint", None) is not endpoint]
 
     return unmount
 

@@ -119,3 +119,18 @@ TestClient(app).get("/users/1")
 tell(counts(TestClient(app).get("/metrics").text, "http_server_request_duration_seconds_count"))
 """
     assert outcome(program, OTELBRIDGE_PROMETHEUS="app").told == {"http_server_request_duration_seconds_count": 1}
+
+
+@pytest.mark.parametrize("kind", [FastAPI, Starlette])
+def test_an_application_that_serves_the_metrics_is_not_kept_alive(kind) -> None:
+    bridge = otelbridge.init(service_name="shop", app=kind(), instrument=[])
+    try:
+        app = kind()
+        bridge.adopt(app)
+        assert TestClient(app).get("/metrics").status_code == 200
+        reference = weakref.ref(app)
+        del app
+        gc.collect()
+        assert reference() is None
+    finally:
+        otelbridge.shutdown()
