@@ -97,8 +97,8 @@ def init(
         domains: Domains that record; by default all.
         views: Views of your own. One replaces the catalogue's for the instruments it selects.
         instrument: Instrumentations to switch on; ``"auto"``, the default, takes what is installed.
-        find_engines: Whether SQLAlchemy engines are recorded that nobody has given, by default True: each from its
-            first connection on, whenever it was made.
+        find_engines: Whether SQLAlchemy engines that were not passed here are recorded, by default True: each from
+            its first connection on, whenever it was made.
         traces: Whether spans are made and exported too, over OTLP unless ``OTEL_TRACES_EXPORTER`` says otherwise.
         workers: ``"merged"``, the default, shows the worker processes of a service as one, ``"separate"``
             each by itself.

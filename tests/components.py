@@ -103,7 +103,9 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgresql]
         "max_prepared_transactions": 5,
     }
     arguments = [item for name, value in settings.items() for item in ("-c", f"{name}={value}")]
-    with _running([server, "-D", str(data), *arguments], place, _postgresql_answers(port), env=environment, **options):
+    with running_server(
+        [server, "-D", str(data), *arguments], place, _postgresql_answers(port), env=environment, **options
+    ):
         yield Postgresql(port)
 
 
@@ -160,12 +162,13 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mariadb]:
         "tmpdir": place,
     }
     arguments = [f"--{name}={value}" for name, value in settings.items()]
-    with _running([server, "--no-defaults", *arguments], place, _mariadb_answers(mariadb), **options):
+    with running_server([server, "--no-defaults", *arguments], place, _mariadb_answers(mariadb), **options):
         yield mariadb
 
 
 @contextmanager
-def _running(command: list[str], place: Path, answers: Callable[[], bool], **options: Any) -> Iterator[None]:
+def running_server(command: list[str], place: Path, answers: Callable[[], bool], **options: Any) -> Iterator[None]:
+    """A server that answers, ended at the end and its directory removed; what it says is in ``log`` there."""
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, **options)
     try:

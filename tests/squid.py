@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.components import free_port, missing
+from tests.components import free_port, missing, running_server
 from tests.leftovers import disk_directory
 
 if TYPE_CHECKING:
@@ -100,27 +100,12 @@ def running_squid() -> Iterator[Squid]:
     (place / "squid.conf").write_text(
         _CONFIGURATION.format(open=squid.open, asking=squid.asking, place=place, helper=_HELPER)
     )
-    with (place / "output").open("wb") as output:
-        process = subprocess.Popen([program, "-N", "-f", str(place / "squid.conf")], stdout=output, stderr=output)
-    try:
-        _wait_until_ready(process, squid)
+    command = [program, "-N", "-d", "1", "-f", str(place / "squid.conf")]
+    with running_server(command, place, lambda: _answers(squid)):
         yield squid
-    finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        shutil.rmtree(place, ignore_errors=True)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], squid: Squid) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while True:
-        said = "\n".join(file.read_text() for file in squid.place.glob("*") if file.name in ("output", "cache.log"))
-        assert process.poll() is None, f"Squid stopped: {said}"
-        with suppress(OSError), socket.create_connection(("127.0.0.1", squid.asking)):
-            return
-        assert time.monotonic() < deadline, f"Squid did not start: {said}"
-        time.sleep(0.1)
+def _answers(squid: Squid) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", squid.asking)):
+        return True
+    return False

@@ -84,7 +84,7 @@ def settings_from_arguments(
         domains: Domains that record.
         views: Views of the user.
         instrument: Names, ``"auto"`` or True for what is installed, False for none.
-        find_engines: Whether SQLAlchemy engines are recorded that nobody has given.
+        find_engines: Whether SQLAlchemy engines that were not passed to `init()` are recorded.
         traces: Whether spans are made and exported.
         workers: Whether the worker processes of a service are seen as one.
         cardinality_limit: Attribute sets that a stream keeps apart.

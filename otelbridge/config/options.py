@@ -161,8 +161,8 @@ class Settings:
     """Instrumentations to switch on; ``("auto",)`` takes what is installed, empty takes none."""
 
     find_engines: bool | None = None
-    """Whether SQLAlchemy engines are recorded that nobody has given, each from its first connection on. By default
-    they are, where the instrumentation ``sqlalchemy`` is switched on."""
+    """Whether SQLAlchemy engines that were not passed to `init()` are recorded, each from its first connection on. By
+    default they are, where the instrumentation ``sqlalchemy`` is switched on."""
 
     traces: bool | None = None
     """Whether spans are made and exported."""
@@ -294,7 +294,7 @@ class Config:
     """Instrumentations to switch on; ``("auto",)`` takes what is installed."""
 
     find_engines: bool = True
-    """Whether SQLAlchemy engines are recorded that nobody has given."""
+    """Whether SQLAlchemy engines that were not passed to `init()` are recorded."""
 
     traces: bool
     """Whether spans are made and exported."""

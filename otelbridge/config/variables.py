@@ -185,7 +185,7 @@ VARIABLES: tuple[Variable, ...] = (
         "OTELBRIDGE_FIND_ENGINES",
         "find_engines",
         texts.flag,
-        "Whether SQLAlchemy engines are recorded that nobody has given: true, the default, or false.",
+        "Whether SQLAlchemy engines that were not passed to `init()` are recorded: true, the default, or false.",
     ),
     Variable(
         "OTELBRIDGE_WORKERS",

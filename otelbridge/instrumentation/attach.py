@@ -33,7 +33,7 @@ class Attachments:
     Args:
         names: Instrumentations that may be used.
         domains: Domains that record; an instrumentation of another domain stays off.
-        find_engines: Whether SQLAlchemy engines are found that nobody has given.
+        find_engines: Whether SQLAlchemy engines that were not passed to `init()` are found.
         tracer_provider: Where the instrumentations' spans go; None makes none.
         excluded_paths: Request paths that are not recorded, such as the scrape endpoint's own.
     """
@@ -64,7 +64,7 @@ class Attachments:
         return "database" in self._domains and "sqlalchemy" in self._names
 
     def process(self) -> None:
-        """Hook what belongs to the process as a whole: system, runtime, HTTP clients, engines that nobody gives."""
+        """Hook what belongs to the process as a whole: system, runtime, HTTP clients, engines to be found."""
         self._system()
         if self._records_engines:
             self._undo.callback(switch.mute(_OFFICIAL_SQLALCHEMY, lambda: None))

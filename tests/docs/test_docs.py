@@ -109,7 +109,7 @@ def test_the_code_of_the_guide_runs_and_its_series_are_there(tmp_path, receiver)
         "business.order.value cannot take the neg",
         "'vanished' is no value of business.subsc",
     ]
-    spans = _spans(receiver)
+    spans = {span.name: span.trace_id for span in receiver.spans()}
     assert set(spans) == {"checkout"}
     assert _exemplars(receiver, "business.order.value") == set(spans.values())
 
@@ -197,17 +197,6 @@ def _metrics(receiver: Receiver) -> set[str]:
         for resource in message.resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics
-    }
-
-
-def _spans(receiver: Receiver) -> dict[str, bytes]:
-    return {
-        span.name: span.trace_id
-        for path, _, message in receiver.requests
-        if path == "/v1/traces"
-        for resource in message.resource_spans
-        for scope in resource.scope_spans
-        for span in scope.spans
     }
 
 

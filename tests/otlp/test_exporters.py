@@ -195,7 +195,7 @@ with get_tracer("test").start_as_current_span("nobody's"):
     span, rest = printed.split("ended")
     assert json.loads(span)["name"] == "work"
     assert rest.strip() == ""
-    sent = [message.resource_spans[0].scope_spans[0].spans[0].name for _, _, message in receiver.requests]
+    sent = [span.name for span in receiver.spans()]
     assert sent == (["work"] if "otlp" in exporters else [])
 
 
@@ -224,12 +224,7 @@ def test_one_start_after_the_other_leaves_one_processor_at_the_provider(receiver
         with tracer.start_as_current_span("nobody's"):
             pass
     assert first.provider._active_span_processor._span_processors == before
-    assert [
-        span.name
-        for _, _, message in receiver.requests
-        for resource_spans in message.resource_spans
-        for span in resource_spans.scope_spans[0].spans
-    ] == ["work 0", "work 1", "work 2"]
+    assert [span.name for span in receiver.spans()] == ["work 0", "work 1", "work 2"]
 
 
 def test_spans_over_grpc_arrive() -> None:

@@ -35,13 +35,26 @@ def create_exclusion(patterns: str) -> Exclusion | None:
     """Make what tells which requests are not recorded.
 
     Args:
-        patterns: Regular expressions separated by commas; see `user_patterns`.
+        patterns: See `compile_patterns`.
 
     Returns:
         None where there are none.
     """
-    each = [pattern for pattern in map(str.strip, patterns.split(",")) if pattern]
-    return Exclusion(re.compile("|".join(f"(?:{pattern})" for pattern in each))) if each else None
+    pattern = compile_patterns(patterns)
+    return None if pattern is None else Exclusion(pattern)
+
+
+def compile_patterns(*patterns: str) -> re.Pattern[str] | None:
+    """Make one regular expression of the user's patterns.
+
+    Args:
+        *patterns: Regular expressions separated by commas; see `user_patterns`.
+
+    Returns:
+        What matches where any of them does; None where there are none.
+    """
+    each = sorted({pattern.strip() for text in patterns for pattern in text.split(",")} - {""})
+    return re.compile("|".join(f"(?:{pattern})" for pattern in each)) if each else None
 
 
 def is_excluded(scope: Mapping[str, Any], paths: Collection[str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from otelbridge.instrumentation import discovery
 from otelbridge.instrumentation.http.clients import aiohttp, httpx, urllib3
 from otelbridge.instrumentation.http.clients.exchanges import Exchanges
 from otelbridge.instrumentation.http.clients.official import Official
-from otelbridge.instrumentation.http.exclusion import user_patterns
+from otelbridge.instrumentation.http.exclusion import compile_patterns, user_patterns
 from otelbridge.instrumentation.http.stability import choose_stable_conventions, stable_conventions_wanted
 from otelbridge.instrumentation.imports import when_imported
 from otelbridge.instrumentation.patches import Patches
@@ -124,7 +123,7 @@ def _measure(package: str, officials: Sequence[Official], undo: ExitStack) -> Ex
     exchanges = Exchanges(
         module.describe,
         module.url,
-        _excluded(officials),
+        compile_patterns(*(user_patterns(official.variable) for official in officials)),
         setter=urllib3.KeywordSetter() if package == "urllib3" else default_setter,
         suppressing=[_LIBRARIES[name].official for name in ("requests", "urllib3")] if package == "urllib3" else (),
     )
@@ -180,13 +179,6 @@ def _say_muted(official: Official) -> None:
         official.module,
         official.library,
     )
-
-
-def _excluded(officials: Sequence[Official]) -> re.Pattern[str] | None:
-    patterns = {
-        pattern.strip() for official in officials for pattern in user_patterns(official.variable).split(",")
-    } - {""}
-    return re.compile("|".join(f"(?:{pattern})" for pattern in sorted(patterns))) if patterns else None
 
 
 def _shared() -> bool:
